@@ -1,0 +1,99 @@
+"""From a toy world to its prepared dataset: which pictures, which split, and the rows the writer takes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from data_prep import prepared
+from data_prep.toyworld import scenes
+from data_prep.toyworld.scene import Scene
+from t2i_core.config import UserError, nearest
+
+_MODULES = {module.NAME: module for module in (scenes,)}
+WORLDS: tuple[str, ...] = tuple(_MODULES)
+TEST_STREAM = 1 << 30  # test pictures have indices from here on, so that no train picture of any length is one of them
+SMALLEST, LARGEST = 8, 1024
+
+
+def draw(world: str, seed: int, index: int, size: int) -> Scene:
+    """The picture `index` of a world, at size x size pixels: the same picture at every size, in every process.
+
+    Indices below 2**30 are the training stream, those from 2**30 on the test stream (`prepare` takes each from its start).
+    Raises UserError for an unknown world or a size outside 8..1024.
+    """
+    module = _MODULES[nearest(world, WORLDS, "world")]
+    _check(size=size, index=index)
+    return module.draw(seed, index, size)
+
+
+def prepare(
+    world: str, out: str | Path, size: int = 64, train: int = 10000, test: int = 2000, seed: int = 0
+) -> dict[str, Any]:
+    """Draw `train` + `test` pictures of a world into the prepared folder `out`; returns its manifest.
+
+    Does nothing where `out` already holds exactly that. Raises UserError for an unknown world, a size outside 8..1024
+    or a split without pictures.
+    """
+    module = _MODULES[nearest(world, WORLDS, "world")]
+    _check(size=size)
+    if train < 1 or test < 1:
+        raise UserError(f"train={train} and test={test}: a split needs at least one image; give numbers from 1 on")
+    arguments = {"world": world, "size": size, "train": train, "test": test, "seed": seed}
+    if prepared.is_current(out, arguments):
+        return prepared.read_manifest(out)
+    counts = {"train": train, "test": test}
+    return prepared.write(
+        Path(out),
+        {split: _rows(world, split, count, seed, size) for split, count in counts.items()},
+        name=world,
+        kind="toy",
+        size=size,
+        seed=seed,
+        split_rule=getattr(module, "SPLIT_RULE", "train and test are two disjoint streams of one drawing process"),
+        class_disjoint=getattr(module, "CLASS_DISJOINT", False),
+        arguments=arguments,
+        licence="MIT (drawn by this project)",
+        source="data_prep.toyworld",
+        attributes=module.ATTRIBUTES,
+        parts=module.PARTS,
+        totals=counts,
+        workers=prepared.cores(),
+    )
+
+
+def _check(size: int, index: int = 0) -> None:
+    if not SMALLEST <= size <= LARGEST:
+        raise UserError(f"size {size}: toy worlds are drawn at {SMALLEST} to {LARGEST} pixels; choose a size in between")
+    if index < 0:
+        raise UserError(f"index {index}: pictures are numbered from 0 on")
+
+
+def _rows(world: str, split: str, count: int, seed: int, size: int) -> Iterator[partial]:
+    for number in range(count):
+        yield partial(row, world, split, number, seed, size)
+
+
+def row(world: str, split: str, number: int, seed: int, size: int) -> dict[str, Any]:
+    """One row of the prepared format; runs in a worker process."""
+    scene = draw(world, seed, number + (TEST_STREAM if split == "test" else 0), size)
+    return {
+        "image": _png(scene.image),
+        "captions": scene.captions,
+        "class_id": scene.class_id,
+        "name": f"{world}/{split}/{number:06d}",
+        "truth": scene.truth,
+        "mask": _png(scene.mask),
+    }
+
+
+def _png(image: Image.Image) -> dict[str, bytes]:
+    """PNG at the fastest level: such small pictures hardly shrink further, and twelve thousand are waiting."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=1)
+    return {"bytes": buffer.getvalue()}

@@ -1,0 +1,201 @@
+"""Prepared datasets as batches: images at every stage's resolution, one caption each, and the ground truth beside them.
+
+What a batch holds is a pure function of (seed, step): nothing to save, nothing to lose when a run is resumed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from t2i_core.blocks import resize
+from t2i_core.captions import Tokens, Vocabulary
+from t2i_core.config import UserError, nearest
+from t2i_core.manifest import read_manifest
+
+IN_MEMORY_BYTES = 2 << 30  # decoded pixels up to this size are kept in memory, all resolutions together
+
+
+def random_generator(seed: int, step: int = 0, purpose: int = 0) -> torch.Generator:
+    """A CPU generator for one step and purpose: the same numbers on every device, and after every restart."""
+    mixed = np.random.SeedSequence((seed, step, purpose)).generate_state(2, np.uint32)
+    return torch.Generator().manual_seed(int(mixed[0]) << 31 | int(mixed[1]) >> 1)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """images: one (B, 3, R, R) in [-1, 1] a stage, coarse to fine; class_ids (B,): equal ids are no negatives."""
+
+    images: list[Tensor]
+    tokens: Tokens
+    class_ids: Tensor
+    indices: Tensor  # (B,) into the split, on the CPU
+    caption_indices: Tensor  # (B,) which of the image's captions, on the CPU
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+class CaptionDataset:
+    """One split of a prepared dataset. ``resolutions`` are the sizes that batches hold, coarse to fine."""
+
+    def __init__(self, folder: str | Path, split: str = "train", resolutions: Sequence[int] = (8, 16, 32)):
+        from datasets import disable_progress_bars, load_from_disk
+
+        self.folder, self.split, self.resolutions = Path(folder), split, tuple(resolutions)
+        self.manifest = read_manifest(self.folder)
+        nearest(split, self.manifest["splits"], "split")
+        self.size: int = self.manifest["size"]
+        if self.size < max(self.resolutions):
+            raise UserError(
+                f"{self.folder} holds images of {self.size} px, but {max(self.resolutions)} px are asked for: "
+                f"prepare it again with --size {max(self.resolutions)}"
+            )
+        disable_progress_bars()
+        self._table = load_from_disk(str(self.folder / split)).with_format("arrow")
+        columns = self._table.select_columns([c for c in self._table.column_names if c not in ("image", "mask")])[:]
+        self.captions: list[list[str]] = columns["captions"].to_pylist()
+        self.names: list[str] = columns["name"].to_pylist()
+        self._truth_json: list[str] = columns["truth"].to_pylist()
+        classes = torch.tensor(columns["class_id"].to_pylist(), dtype=torch.long)
+        # an image without a class is a class of its own, beyond all real ones
+        self.class_ids = torch.where(classes >= 0, classes, len(classes) + torch.arange(len(classes)))
+        self._pixels: dict[int, Tensor] = {}
+        self.device = torch.device("cpu")
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    @cached_property
+    def truth(self) -> list[dict]:
+        """Ground truth an image (see the manifest's format): attributes, parts, relations, words of each caption."""
+        return [json.loads(text) for text in self._truth_json]
+
+    def _decode(self, indices: Sequence[int], column: str = "image") -> Tensor:
+        """Stored pictures as uint8 (n, C, size, size)."""
+        rows = self._table.select(indices)[:][column].to_pylist()
+        mode = "RGB" if column == "image" else "L"
+
+        def one(row: dict) -> np.ndarray:
+            return np.asarray(Image.open(BytesIO(row["bytes"])).convert(mode))
+
+        with ThreadPoolExecutor(4) as pool:  # decoding releases the interpreter's lock
+            pixels = torch.from_numpy(np.stack(list(pool.map(one, rows))))
+        return pixels.permute(0, 3, 1, 2) if column == "image" else pixels[:, None]
+
+    @property
+    def fits_in_memory(self) -> bool:
+        return len(self) * 3 * (self.size**2 + sum(r * r for r in self.resolutions)) <= IN_MEMORY_BYTES
+
+    def to(self, device: torch.device | str) -> CaptionDataset:
+        """Decode everything once onto ``device`` where it fits in memory; larger sets are decoded batch by batch."""
+        self.device = torch.device(device)
+        if self.fits_in_memory:
+            for resolution in self.resolutions:
+                self._resident(resolution)
+        return self
+
+    def _resident(self, resolution: int) -> Tensor:
+        if resolution not in self._pixels:
+            parts = []
+            for chunk in torch.arange(len(self)).split(1024):
+                full = self._decode(chunk.tolist()).to(self.device)
+                parts.append(_shrink(full, resolution))
+            self._pixels[resolution] = torch.cat(parts).contiguous()
+        pixels = self._pixels[resolution]
+        if pixels.device != self.device:
+            pixels = self._pixels[resolution] = pixels.to(self.device)
+        return pixels
+
+    def images(self, indices: Tensor | Sequence[int], resolution: int | None = None) -> Tensor:
+        """(n, 3, R, R) in [-1, 1] on the dataset's device; R is the finest resolution unless given."""
+        resolution = resolution or self.resolutions[-1]
+        indices = torch.as_tensor(indices)
+        if self.fits_in_memory:
+            pixels = self._resident(resolution)[indices.to(self.device)]
+        else:
+            pixels = _shrink(self._decode(indices.tolist()).to(self.device), resolution)
+        return pixels.float() / 127.5 - 1
+
+    def masks(self, indices: Tensor | Sequence[int], resolution: int | None = None) -> Tensor:
+        """(n, R, R) int64: 0 background, k for the part whose "mask" is k in the truth. Toy worlds only."""
+        if "mask" not in self._table.column_names:
+            raise UserError(f"{self.folder} holds no masks: only the toy worlds know where everything is")
+        masks = self._decode(torch.as_tensor(indices).tolist(), "mask")
+        step = self.size // (resolution or self.size)
+        return masks[:, 0, step // 2 :: step, step // 2 :: step].long()
+
+    def caption(self, index: int, caption_index: int = 0) -> str:
+        return self.captions[index][caption_index]
+
+    def vocabulary(self, max_words: int = 18) -> Vocabulary:
+        """Every word of this split's captions."""
+        return Vocabulary.build((caption for captions in self.captions for caption in captions), max_words=max_words)
+
+
+def _shrink(pixels: Tensor, resolution: int) -> Tensor:
+    """uint8 (n, C, S, S) -> uint8 (n, C, R, R), antialiased."""
+    if pixels.shape[-1] == resolution:
+        return pixels
+    return resize(pixels.float(), resolution).round().clamp(0, 255).to(torch.uint8)
+
+
+def load(folder: str | Path, split: str = "train", resolutions: Sequence[int] = (8, 16, 32)) -> CaptionDataset:
+    """Open one split of a prepared dataset; a missing or foreign folder raises, saying how to prepare it."""
+    return CaptionDataset(folder, split, resolutions)
+
+
+class BatchStream:
+    """Endless shuffled batches: epoch after epoch, every image once an epoch, a random caption of it each time.
+
+    ``rank`` and ``world`` share each batch between processes: ``batch_size`` is that of one process.
+    """
+
+    def __init__(
+        self, dataset: CaptionDataset, vocabulary: Vocabulary, batch_size: int, seed: int, rank: int = 0, world: int = 1
+    ):
+        if len(dataset) < 2:
+            raise UserError(f"{dataset.folder} has {len(dataset)} image(s) to train on: at least 2 are needed")
+        self.dataset, self.vocabulary = dataset, vocabulary
+        self.batch_size, self.seed, self.rank, self.world = batch_size, seed, rank, world
+        counts = [len(captions) for captions in dataset.captions]
+        self._counts = torch.tensor(counts)
+        self._first = self._counts.cumsum(0) - self._counts
+        tokens = vocabulary.tokenize([caption for captions in dataset.captions for caption in captions])
+        self._ids, self._lengths = tokens.ids, tokens.lengths
+        self._order: dict[int, Tensor] = {}
+
+    def _epoch(self, epoch: int) -> Tensor:
+        if epoch not in self._order:
+            order = torch.randperm(len(self.dataset), generator=random_generator(self.seed, epoch, purpose=1))
+            self._order = {e: o for e, o in self._order.items() if e == epoch - 1} | {epoch: order}
+        return self._order[epoch]
+
+    def indices(self, step: int) -> Tensor:
+        """Which images step ``step`` sees, (B,)."""
+        total, size = self.batch_size * self.world, len(self.dataset)
+        places = torch.arange(step * total, (step + 1) * total)[self.rank :: self.world]
+        epochs = places // size
+        return torch.cat([self._epoch(int(e))[places[epochs == e] % size] for e in epochs.unique()])
+
+    def at(self, step: int) -> Batch:
+        """The batch of step ``step``, on the dataset's device."""
+        indices = self.indices(step)
+        draw = torch.rand(len(indices), generator=random_generator(self.seed, step, purpose=2 + self.rank))
+        which = (draw * self._counts[indices]).long()
+        rows = self._first[indices] + which
+        lengths = self._lengths[rows]
+        tokens = Tokens(self._ids[rows, : int(lengths.max())], lengths)
+        device = self.dataset.device
+        images = [self.dataset.images(indices, resolution) for resolution in self.dataset.resolutions]
+        return Batch(images, tokens.to(device), self.dataset.class_ids[indices].to(device), indices, which)

@@ -1,0 +1,56 @@
+"""The systems by name: ``available()`` lists them, ``create(...)`` builds one."""
+
+from __future__ import annotations
+
+import torch
+
+from t2i_core.captions import Vocabulary
+from t2i_core.config import Profile, nearest
+from t2i_core.config import profile as find_profile
+from t2i_core.damsm import DAMSM, MatcherConfig
+from t2i_core.systems.alr_gan import ALRGAN
+from t2i_core.systems.attngan import AttnGAN
+from t2i_core.systems.base import Generated, System, SystemConfig
+
+_SYSTEMS: dict[str, type[System]] = {system.name: system for system in (AttnGAN, ALRGAN)}
+
+__all__ = ["Generated", "System", "SystemConfig", "available", "create", "variants"]
+
+
+def available() -> tuple[str, ...]:
+    """The names ``create`` knows."""
+    return tuple(_SYSTEMS)
+
+
+def variants(name: str) -> dict[str, dict]:
+    """A system's ablations: variant name -> switches of its configuration."""
+    return _SYSTEMS[nearest(name, _SYSTEMS, "system")].variants
+
+
+def create(
+    name: str,
+    profile: str | Profile = "mini",
+    vocabulary: Vocabulary | None = None,
+    *,
+    variant: str = "default",
+    damsm: DAMSM | None = None,
+    seed: int = 0,
+    **switches,
+) -> System:
+    """Build a system with freshly initialised weights.
+
+    ``damsm`` is the pre-trained matching model, whose vocabulary and text size the system then has; without it an
+    untrained one is made for ``vocabulary``. ``variant`` and ``switches`` change the system's configuration. Unknown
+    names raise a UserError with the nearest one.
+    """
+    cls = _SYSTEMS[nearest(name, _SYSTEMS, "system")]
+    p = find_profile(profile) if isinstance(profile, str) else profile
+    chosen = cls.variants[nearest(variant, cls.variants, f"variant of {name}")]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if damsm is None:
+            if vocabulary is None:
+                raise TypeError("create needs a vocabulary, or a damsm that has one")
+            damsm = DAMSM(MatcherConfig.of(p), vocabulary)
+        given = {"text_dim": damsm.config.text_dim, "max_words": damsm.vocabulary.max_words}
+        return cls(cls.Config.of(p, **(given | chosen | switches)), damsm)

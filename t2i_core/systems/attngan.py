@@ -1,0 +1,153 @@
+"""AttnGAN: three stages, each refining the last with the words; the baseline of ALR-GAN and GR-GAN.
+
+H_0 = F_0(z, CA(s)),  H_i = F_i(H_{i-1}, F_attn(W, H_{i-1})),  I_i = G_i(H_i). At the paper profile (ngf 32, ndf 64,
+z 100, text 256; 64 -> 128 -> 256) the generator has 7,084,592 parameters and the three discriminators 97,596,678, as
+the published classes do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from t2i_core.adversarial import bce_discriminator, bce_fake, bce_generator
+from t2i_core.blocks import (
+    ConditioningAugmentation,
+    InitialTransform,
+    ResidualBlock,
+    StageDiscriminator,
+    conditioning_kl,
+    conv3x3,
+    initialise,
+    up_block,
+)
+from t2i_core.config import UserError
+from t2i_core.damsm import DAMSM
+from t2i_core.data import Batch
+from t2i_core.ssm import similarity_matrix, text_vision_matrix
+from t2i_core.systems.base import Generated, System, SystemConfig
+from t2i_core.text_encoder import Text
+
+
+@dataclass(frozen=True)
+class AttnGANConfig(SystemConfig):
+    lambda_damsm: float = 5.0  # AttnGAN's lambda (ALR-GAN's lambda_2): 5 on CUB, 50 on COCO
+    lambda_kl: float = 1.0  # of the conditioning augmentation, in the published code
+    mismatch: bool = False  # real images with another image's caption as fakes: in the published code, in no equation
+
+
+class WordAttention(nn.Module):
+    """F_attn: H (B, D, H, W) and W (B, text_dim, T) -> theta (B, T, N) and [H; Q] (B, 2D, H, W)."""
+
+    def __init__(self, feature_dim: int, text_dim: int):
+        super().__init__()
+        self.project = nn.Conv1d(text_dim, feature_dim, 1, bias=False)
+
+    def layout(self, words: Tensor, features: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        words = self.project(words)
+        theta = similarity_matrix(features, words, mask)
+        return theta, torch.cat([features, text_vision_matrix(theta, words).view_as(features)], 1)
+
+
+class RefiningStage(nn.Module):
+    """F_i: attention over the words, residual blocks on [H; Q], twice the size. H_{i-1} -> (H_i, Theta_i)."""
+
+    def __init__(self, attention: nn.Module, ngf: int, residual_blocks: int):
+        super().__init__()
+        self.attention = attention
+        self.refine = nn.Sequential(*(ResidualBlock(2 * ngf) for _ in range(residual_blocks)), up_block(2 * ngf, ngf))
+
+    def forward(self, features: Tensor, text: Text) -> tuple[Tensor, Tensor]:
+        theta, joined = self.attention.layout(text.words, features, text.mask)
+        return self.refine(joined), theta
+
+
+def image_head(ngf: int) -> nn.Sequential:
+    """G_i: H_i (B, ngf, R, R) -> image (B, 3, R, R) in [-1, 1]."""
+    return nn.Sequential(conv3x3(ngf, 3), nn.Tanh())
+
+
+class Generator(nn.Module):
+    """All stages. ``make_attention(feature_dim, text_dim)`` builds the part in which systems differ."""
+
+    def __init__(self, config: AttnGANConfig, make_attention=WordAttention):
+        super().__init__()
+        c = config
+        for coarse, fine in zip(c.resolutions, c.resolutions[1:], strict=False):
+            if fine != 2 * coarse:
+                raise UserError(f"each stage doubles the image: sizes {c.resolutions} do not")
+        self.noise_dim = c.noise_dim
+        self.condition = ConditioningAugmentation(c.text_dim, c.condition_dim)
+        self.initial = InitialTransform(c.noise_dim + c.condition_dim, c.ngf, c.resolutions[0])
+        self.stages = nn.ModuleList(
+            RefiningStage(make_attention(c.ngf, c.text_dim), c.ngf, c.residual_blocks) for _ in c.resolutions[1:]
+        )
+        self.heads = nn.ModuleList(image_head(c.ngf) for _ in c.resolutions)
+
+    def forward(self, text: Text, noise: Tensor) -> Generated:
+        z, epsilon = noise[:, : self.noise_dim], noise[:, self.noise_dim :]
+        condition, mu, log_variance = self.condition(text.sentence, epsilon)
+        features = [self.initial(torch.cat([condition, z], 1))]
+        attention = []
+        for stage in self.stages:
+            refined, theta = stage(features[-1], text)
+            features.append(refined)
+            attention.append(theta)
+        images = [head(h) for head, h in zip(self.heads, features, strict=True)]
+        return Generated(images, attention, features, extras={"mu": mu, "log_variance": log_variance})
+
+
+class AttnGAN(System):
+    """Xu et al., "AttnGAN: Fine-Grained Text to Image Generation with Attentional Generative Adversarial Networks"."""
+
+    name = "attngan"
+    paper = "AttnGAN"
+    Config = AttnGANConfig
+    variants = {"default": {}, "mismatch": {"mismatch": True}, "no-damsm": {"lambda_damsm": 0.0}}
+
+    def __init__(self, config: AttnGANConfig, damsm: DAMSM):
+        super().__init__(config, damsm)
+        self.generator = self.build_generator()
+        self.discriminators = nn.ModuleList(StageDiscriminator(r, config.ndf, config.text_dim) for r in config.resolutions)
+        initialise(self.generator)
+        initialise(self.discriminators)
+
+    def build_generator(self) -> nn.Module:
+        return Generator(self.config)
+
+    def draw(self, text: Text, noise: Tensor) -> Generated:
+        return self.generator(text, noise)
+
+    def discriminator_losses(self, batch: Batch, out: Generated) -> dict[str, Tensor]:
+        """ALR-GAN E13, E15 (AttnGAN's own): for each stage an unconditional and a conditional pair, "d0", "d1", ...
+
+        With ``mismatch``, the conditional fake half is shared by drawn images and by real images with a wrong caption.
+        """
+        sentence = out.text.sentence
+        losses = {}
+        for i, (judge, real, fake) in enumerate(zip(self.discriminators, batch.images, out.images, strict=True)):
+            seen, drawn = judge.features(real), judge.features(fake.detach())
+            alone = bce_discriminator(judge.judge_alone(seen), judge.judge_alone(drawn))
+            with_real, with_fake = judge.judge_with(seen, sentence), judge.judge_with(drawn, sentence)
+            matched = bce_discriminator(with_real, with_fake)
+            if self.config.mismatch:
+                wrong = bce_fake(judge.judge_with(seen, sentence.roll(1, 0)))
+                matched = matched + 0.25 * (wrong - bce_fake(with_fake))
+            losses[f"d{i}"] = alone + matched
+        return losses
+
+    def generator_losses(self, batch: Batch, out: Generated) -> dict[str, Tensor]:
+        """ALR-GAN E12 for each stage ("g0", ...), KL of the conditioning, DAMSM on the finest image; weighted."""
+        losses = {}
+        for i, (judge, fake) in enumerate(zip(self.discriminators, out.images, strict=True)):
+            drawn = judge.features(fake)
+            losses[f"g{i}"] = bce_generator(judge.judge_alone(drawn), judge.judge_with(drawn, out.text.sentence))
+        if self.config.lambda_kl:
+            losses["kl"] = self.config.lambda_kl * conditioning_kl(out.extras["mu"], out.extras["log_variance"])
+        if self.config.lambda_damsm:
+            matching = self.damsm.losses(out.images[-1], out.text, batch.class_ids)
+            losses |= {f"damsm_{name}": self.config.lambda_damsm * loss for name, loss in matching.items()}
+        return losses
+

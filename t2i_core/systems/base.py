@@ -1,0 +1,138 @@
+"""The one small interface that every system offers; the loop, the metrics, the report and the explorer know only this."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from t2i_core.captions import Tokens, Vocabulary
+from t2i_core.config import Profile, UserError, nearest
+from t2i_core.damsm import DAMSM
+from t2i_core.data import Batch, random_generator
+from t2i_core.text_encoder import Text
+
+
+@dataclass
+class Generated:
+    """What a system draws for B captions.
+
+    images: one (B, 3, R, R) in [-1, 1] a stage, coarse to fine. attention: one Theta (B, T, N) a stage that has any.
+    features: H_i (B, D, H, W) a stage. text: what the caption became. extras: whatever else a system's notebook shows.
+    """
+
+    images: list[Tensor]
+    attention: list[Tensor] = field(default_factory=list)
+    features: list[Tensor] = field(default_factory=list)
+    text: Text | None = None
+    extras: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SystemConfig:
+    """What every system's configuration holds; a system adds its own switches."""
+
+    resolutions: tuple[int, ...] = (8, 16, 32)
+    ngf: int = 24
+    ndf: int = 24
+    noise_dim: int = 32
+    condition_dim: int = 32
+    residual_blocks: int = 1
+    text_dim: int = 64
+    max_words: int = 18
+
+    @classmethod
+    def of(cls, p: Profile, **switches) -> SystemConfig:
+        """The profile's sizes with ``switches`` on top; an unknown switch raises, naming the nearest known one."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        for name in switches:
+            nearest(name, known, "switch")
+        shared = {f.name: getattr(p, f.name) for f in dataclasses.fields(SystemConfig)}
+        return cls(**(shared | switches))
+
+    def to_dict(self) -> dict:
+        return dataclasses.asdict(self)
+
+
+class System(nn.Module):
+    """A text-to-image GAN: a frozen text encoder, a generator, discriminators, and their losses.
+
+    Subclasses set ``name``, ``Config`` and ``variants`` (a paper's ablations, as switches of the configuration), build
+    ``generator`` and ``discriminators``, and define :meth:`draw` and the two losses.
+    """
+
+    name: ClassVar[str]
+    paper: ClassVar[str]
+    Config: ClassVar[type[SystemConfig]] = SystemConfig
+    variants: ClassVar[dict[str, dict]] = {"default": {}}
+
+    generator: nn.Module
+    discriminators: nn.Module
+
+    def __init__(self, config: SystemConfig, damsm: DAMSM):
+        super().__init__()
+        self.config = config
+        self.damsm = damsm.freeze()
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self.damsm.vocabulary
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.generator.parameters()).device
+
+    @property
+    def noise_size(self) -> int:
+        """One row of noise holds all that is random in an image: z and the conditioning augmentation's epsilon."""
+        return self.config.noise_dim + self.config.condition_dim
+
+    def noise(self, count: int, seed: int = 0) -> Tensor:
+        """Standard normal noise (count, noise_size); row k depends on (seed, k) only, whatever the count or device."""
+        return torch.randn(count, self.noise_size, generator=random_generator(seed, purpose=3)).to(self.device)
+
+    def train(self, mode: bool = True) -> System:
+        super().train(mode)
+        self.damsm.eval()  # frozen
+        return self
+
+    def generate(
+        self, captions: Sequence[str] | Tokens | Text, noise: Tensor | None = None, seed: int = 0
+    ) -> Generated:
+        """Draw one image a caption. The same caption and noise give the same image, alone or in a batch (in eval mode).
+
+        ``noise`` is (B, noise_size); without it, :meth:`noise` of ``seed``. An empty caption raises a UserError.
+        """
+        text = captions if isinstance(captions, Text) else self.damsm.encode_text(captions)
+        count = len(text.sentence)
+        if count == 0:
+            raise UserError("no caption to draw: give at least one")
+        if noise is None:
+            noise = self.noise(count, seed)
+        if noise.shape != (count, self.noise_size):
+            raise ValueError(f"noise must be ({count}, {self.noise_size}), not {tuple(noise.shape)}")
+        out = self.draw(text, noise)
+        out.text = text
+        return out
+
+    def draw(self, text: Text, noise: Tensor) -> Generated:
+        raise TypeError(f"{type(self).__name__} must define draw")
+
+    def discriminator_losses(self, batch: Batch, out: Generated) -> dict[str, Tensor]:
+        """Named scalars whose sum the discriminators minimise; the drawn images carry no gradient."""
+        raise TypeError(f"{type(self).__name__} must define discriminator_losses")
+
+    def generator_losses(self, batch: Batch, out: Generated) -> dict[str, Tensor]:
+        """Named scalars, already weighted, whose sum the generator minimises."""
+        raise TypeError(f"{type(self).__name__} must define generator_losses")
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Trainable parameters of the generator and the discriminators."""
+        return {
+            part: sum(p.numel() for p in getattr(self, part).parameters() if p.requires_grad)
+            for part in ("generator", "discriminators")
+        }

@@ -1,0 +1,395 @@
+"""The one loop that trains every system, on a CPU, one GPU or several.
+
+Alternating updates: the discriminators on detached images, then the generator through the updated discriminators.
+Images, captions and noise of a step are a pure function of (seed, step), so a run that was killed and resumed ends
+with the weights it would have had.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+
+import torch
+from safetensors.torch import save as save_safetensors
+from torch import Tensor, nn
+
+from t2i_core import systems
+from t2i_core.config import RunConfig, UserError, atomic_write, profile, write_json
+from t2i_core.damsm import DAMSM, train_matcher
+from t2i_core.data import BatchStream, CaptionDataset, load, random_generator
+from t2i_core.runs import Run, load_checkpoint, progress, save_checkpoint
+from t2i_core.systems.base import System
+
+SAMPLE_CAPTIONS = 16
+SETTLE_BATCHES = 16
+
+
+class NonFiniteLoss(FloatingPointError):
+    """A loss term became NaN or infinite; the message names it, and the last good checkpoint is kept."""
+
+
+def train(config: RunConfig, run_dir: str | Path, device: str = "auto", show_progress: bool = True) -> Run:
+    """Train one system into ``run_dir`` and return its run.
+
+    A folder that holds this run already is loaded, a part-way one is gone on with (also to more steps than before); a
+    folder of another configuration raises a UserError. Ctrl-C finishes the step, writes a checkpoint and raises
+    KeyboardInterrupt. A non-finite loss raises :class:`NonFiniteLoss`.
+    """
+    config, folder = config.resolve(), Path(run_dir)
+    systems.variants(config.system)  # an unknown system is the user's first mistake to hear of
+    p = profile(config.profile)
+    if _belongs(folder, config):
+        run = Run(folder)
+        if run.complete and run.summary["steps"] >= config.steps:
+            return run
+    accelerator = make_accelerator(device, config.precision)
+    dataset = load(config.data, "train", p.resolutions).to(accelerator.device)
+    damsm = _matcher(config, folder, dataset, p, accelerator)
+    if damsm.vocabulary.hash != dataset.vocabulary(damsm.vocabulary.max_words).hash:
+        raise UserError(f"the matching model {config.matcher} was trained on other captions than {config.data}")
+    system = systems.create(
+        config.system, p, variant=config.variant, damsm=damsm, seed=config.seed, **config.switches
+    ).to(accelerator.device)
+    loop = Loop(config, folder, system, dataset, accelerator)
+    loop.run(show_progress)
+    return Run(folder)
+
+
+def _belongs(folder: Path, config: RunConfig) -> bool:
+    """Is there a run of this configuration in the folder? More steps than before are the same run, gone on with."""
+    if not (folder / "config.json").exists():
+        return False
+    found, asked = Run(folder).config.to_dict(), config.to_dict()
+    for key in ("steps", "sample_every", "checkpoint_every", "log_every", "data", "matcher"):
+        del found[key], asked[key]
+    different = [key for key in asked if asked[key] != found[key]]
+    if different:
+        said = "; ".join(f"{key} is {found[key]!r} there and {asked[key]!r} here" for key in different)
+        raise UserError(f"{folder} holds a run of another configuration ({said}): choose another folder")
+    return True
+
+
+def _matcher(config: RunConfig, folder: Path, dataset: CaptionDataset, p, accelerator) -> DAMSM:
+    if config.matcher is not None:
+        return DAMSM.load(config.matcher).to(accelerator.device)
+    with accelerator.main_process_first():
+        return train_matcher(
+            dataset, folder / "matcher", p, config.seed, progress=lambda steps: progress(steps, "matching model")
+        )
+
+
+def make_accelerator(device: str = "auto", precision: str = "auto"):
+    """An accelerate.Accelerator for "auto" (a GPU where there is one), "cpu" or "cuda"."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, PartialState
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise UserError(f"unknown device {device!r}: choose auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("no CUDA GPU is visible here: choose --device cpu, or install a CUDA build of torch")
+    cpu = device == "cpu" or not torch.cuda.is_available()
+    if PartialState._shared_state and PartialState().num_processes == 1:
+        # accelerate keeps one state a process; runs of one process may differ in device and precision
+        AcceleratorState._reset_state(reset_partial_state=True)
+    mixed = "bf16" if precision == "bf16" or (precision == "auto" and not cpu) else "no"
+    return Accelerator(cpu=cpu, mixed_precision=mixed)
+
+
+class Loop:
+    """One training run's state and its steps."""
+
+    def __init__(self, config: RunConfig, folder: Path, system: System, dataset: CaptionDataset, accelerator):
+        self.config, self.folder, self.system, self.accelerator = config, folder, system, accelerator
+        self.main = accelerator.is_main_process
+        rank, world = accelerator.process_index, accelerator.num_processes
+        self.rank = rank
+        self.stream = BatchStream(dataset, system.vocabulary, config.batch_size, config.seed, rank, world)
+        betas = (config.beta1, config.beta2)
+        parts = {"generator": system.generator, "discriminators": system.discriminators}
+        self.optimisers = {
+            name: torch.optim.Adam(part.parameters(), config.learning_rate, betas, fused=accelerator.device.type == "cuda")
+            for name, part in parts.items()
+        }
+        self.averaged = torch.optim.swa_utils.AveragedModel(
+            system.generator, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema)
+        )
+        self.step = 0
+        self.seconds = 0.0  # of training, over all the times it was resumed
+        self.window: list[Tensor] = []
+        self.names: list[str] = []
+
+    # ------------------------------------------------------------------ one step
+
+    def train_step(self) -> None:
+        """One update of the discriminators and one of the generator; losses stay on the device, in ``window``."""
+        system, accelerator = self.system, self.accelerator
+        batch = self.stream.at(self.step)
+        draw = random_generator(self.config.seed, self.step, purpose=1000 + self.rank)
+        noise = torch.randn(len(batch), system.noise_size, generator=draw).to(accelerator.device, non_blocking=True)
+        with accelerator.autocast():
+            with torch.no_grad():
+                text = system.damsm.encode_text(batch.tokens)
+            out = system.generate(text, noise)
+            judged = system.discriminator_losses(batch, out)
+        self._update("discriminators", judged)
+        system.discriminators.requires_grad_(False)  # the generator's step needs no gradient of theirs
+        with accelerator.autocast():
+            drawn = system.generator_losses(batch, out)
+        self._update("generator", drawn)
+        system.discriminators.requires_grad_(True)
+        self.averaged.update_parameters(system.generator)
+        terms = judged | drawn | {name: value for name, value in out.extras.items() if value.dim() == 0}
+        self.names = list(terms)
+        self.window.append(torch.stack([value.detach().float() for value in terms.values()]))
+        self.step += 1
+
+    def _update(self, part: str, losses: dict[str, Tensor]) -> None:
+        optimiser = self.optimisers[part]
+        optimiser.zero_grad(set_to_none=True)
+        self.accelerator.backward(sum(losses.values()))
+        if self.accelerator.num_processes > 1:
+            _average_gradients(getattr(self.system, part), self.accelerator)
+        optimiser.step()
+
+    # ------------------------------------------------------------------ the run
+
+    def run(self, show_progress: bool = True) -> None:
+        config = self.config
+        self._start()
+        self.system.train()
+        started, seconds_before = time.perf_counter(), self.seconds
+        steps = range(self.step, config.steps)
+        label = f"{config.system} {config.variant} seed {config.seed}"
+        with flushed_denormals(), interrupt_flag() as interrupted:
+            for _ in progress(steps, label) if show_progress and self.main else steps:
+                self.train_step()
+                self.seconds = seconds_before + time.perf_counter() - started
+                last = self.step == config.steps or interrupted.is_set()
+                checkpoint_due = last or self.step % config.checkpoint_every == 0
+                if checkpoint_due or self.step % config.log_every == 0:
+                    self._log()
+                if checkpoint_due:
+                    self._checkpoint()
+                if self.main and (self.step % config.sample_every == 0 or self.step == config.steps):
+                    self._sample()
+                if interrupted.is_set():
+                    print(f"stopped by hand after step {self.step}; the same command goes on from here", flush=True)
+                    raise KeyboardInterrupt
+        if self.main:
+            self._finish()
+        self.accelerator.wait_for_everyone()
+
+    def _start(self) -> None:
+        """Resume from the folder's checkpoint, or write down what is about to run."""
+        has_checkpoint = (self.folder / "checkpoint.pt").exists()
+        self.accelerator.wait_for_everyone()
+        if self.main:
+            damsm = self.system.damsm
+            saved = {"run": self.config.to_dict(), "system": self.system.config.to_dict(), "versions": versions()}
+            write_json(self.folder / "config.json", saved)
+            damsm.vocabulary.save(self.folder / "vocabulary.json")
+            write_json(self.folder / "matcher.json", {"config": damsm.config.__dict__})
+        if has_checkpoint:
+            self._resume()
+        elif self.main:
+            (self.folder / "log.jsonl").unlink(missing_ok=True)
+            self._sample()
+
+    def _checkpoint(self) -> None:
+        if not self.main:
+            return
+        state = {
+            "system_name": self.config.system,
+            "vocabulary": self.system.vocabulary.hash,
+            "config": json.dumps(self.config.to_dict()),
+            "step": self.step,
+            "seconds": self.seconds,
+            "generator": self.system.generator.state_dict(),
+            "discriminators": self.system.discriminators.state_dict(),
+            "damsm": self.system.damsm.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
+            "rng": torch.get_rng_state(),
+        }
+        save_checkpoint(self.folder, state)
+
+    def _resume(self) -> None:
+        state = load_checkpoint(self.folder, system=self.config.system, vocabulary=self.system.vocabulary.hash)
+        try:
+            for part in ("generator", "discriminators", "damsm"):
+                getattr(self.system, part).load_state_dict(state[part])
+            self.averaged.load_state_dict(state["averaged"])
+        except RuntimeError as error:
+            raise UserError(f"the checkpoint in {self.folder} has other layers than this configuration: {error}") from error
+        for name, optimiser in self.optimisers.items():
+            optimiser.load_state_dict(state["optimisers"][name])
+        torch.set_rng_state(state["rng"])
+        self.step, self.seconds = state["step"], state["seconds"]
+        log = self.folder / "log.jsonl"
+        if self.main and log.exists():  # lines of steps that the checkpoint does not know will be written again
+            kept = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= self.step]
+            atomic_write(log, "".join(line + "\n" for line in kept))
+        if self.main:
+            (self.folder / "summary.json").unlink(missing_ok=True)
+            print(f"going on from step {self.step}", flush=True)
+
+    def _log(self) -> None:
+        """Bring the window's losses to the CPU in one transfer, check them, append their means to the log."""
+        if not self.window:
+            return
+        values = torch.stack(self.window).cpu()
+        self.window = []
+        bad = (~values.isfinite()).nonzero()
+        if len(bad):
+            row, column = bad[0].tolist()
+            step = self.step - len(values) + row + 1
+            raise NonFiniteLoss(
+                f"the loss term {self.names[column]!r} of {self.config.system} became {values[row, column].item()} in step "
+                f"{step}; the last good checkpoint in {self.folder} is kept. Lower the learning rate or its weight"
+            )
+        if self.main:
+            means = dict(zip(self.names, values.mean(0).tolist(), strict=True))
+            line = {"step": self.step, "seconds": round(self.seconds, 3)} | {k: round(v, 6) for k, v in means.items()}
+            with open(self.folder / "log.jsonl", "a") as file:
+                file.write(json.dumps(line) + "\n")
+
+    # ------------------------------------------------------------------ looking at it
+
+    def finished_generator(self) -> nn.Module:
+        """The averaged generator with batch-norm statistics of its own (see :func:`settle`), in eval mode."""
+        generator = deepcopy(self.averaged.module)
+        with torch.no_grad(), self.accelerator.autocast():
+            settle(generator, (self._settling_inputs(k) for k in range(SETTLE_BATCHES)))
+        return generator.eval()
+
+    def _settling_inputs(self, k: int) -> tuple:
+        batch = self.stream.at(k)
+        draw = random_generator(self.config.seed, k, purpose=999)
+        noise = torch.randn(len(batch), self.system.noise_size, generator=draw).to(self.accelerator.device)
+        return self.system.damsm.encode_text(batch.tokens), noise
+
+    @torch.no_grad()
+    def _sample(self) -> None:
+        """A grid with the same captions and noise at every step of every run on this dataset."""
+        system = self.system
+        captions = sample_captions(self.config.data)
+        generator = self.finished_generator()
+        with self.accelerator.autocast():
+            drawn = generator(system.damsm.encode_text(captions), system.noise(len(captions), seed=0)).images[-1]
+        folder = self.folder / "samples"
+        save_grid(drawn.float(), folder / f"step_{self.step:06d}.png")
+        write_json(folder / "captions.json", captions)
+
+    def _finish(self) -> None:
+        system = self.system
+        weights = {f"generator.{k}": v for k, v in self.finished_generator().state_dict().items()}
+        weights |= {f"damsm.{k}": v for k, v in system.damsm.state_dict().items()}
+        tensors = {k: v.detach().cpu().contiguous() for k, v in weights.items()}
+        atomic_write(self.folder / "weights.safetensors", save_safetensors(tensors))
+        c = self.config
+        summary = {
+            "system": c.system,
+            "variant": c.variant,
+            "world": c.world,
+            "seed": c.seed,
+            "profile": c.profile,
+            "steps": self.step,
+            "batch_size": c.batch_size * self.accelerator.num_processes,
+            "train_seconds": round(self.seconds, 2),
+            "parameters": system.parameter_counts(),
+            "trained_here": True,
+            "device": device_name(self.accelerator.device),
+        }
+        write_json(self.folder / "summary.json", summary)
+
+
+def settle(generator: nn.Module, inputs: Iterator[tuple]) -> None:
+    """Measure the batch-norm statistics that an averaged generator needs: its weights are a mean over many steps, so the
+    running statistics of the last ones are not its own. Plain averages over ``inputs``."""
+    norms = [m for m in generator.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a cumulative mean
+    generator.train()
+    for arguments in inputs:
+        generator(*arguments)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+
+
+def sample_captions(data: str | Path, count: int = SAMPLE_CAPTIONS) -> list[str]:
+    """The first caption of the first test images: what every sample grid of this dataset shows."""
+    test = load(data, "test", resolutions=())
+    return [test.caption(i) for i in range(min(count, len(test)))]
+
+
+def save_grid(images: Tensor, path: Path, columns: int = 8) -> Path:
+    """Images (B, 3, H, W) in [-1, 1] as one PNG, written whole or not at all."""
+    import io
+
+    from torchvision.transforms.functional import to_pil_image
+    from torchvision.utils import make_grid
+
+    grid = make_grid(images.cpu().add(1).div(2).clamp(0, 1), nrow=columns, padding=2, pad_value=1.0)
+    buffer = io.BytesIO()
+    to_pil_image(grid).save(buffer, "PNG")
+    return atomic_write(path, buffer.getvalue())
+
+
+def _average_gradients(module: nn.Module, accelerator) -> None:
+    """One all-reduce for all gradients of a module. (A DDP wrapper wants every loss inside one forward call.)"""
+    gradients = [p.grad for p in module.parameters() if p.grad is not None]
+    flat = accelerator.reduce(torch.cat([g.flatten() for g in gradients]), reduction="mean")
+    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
+@contextmanager
+def interrupt_flag() -> Iterator[threading.Event]:
+    """Ctrl-C sets a flag, so that a step is never cut in half; a second Ctrl-C interrupts at once."""
+    flag = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+
+    def stop(number, frame):
+        if flag.is_set():
+            raise KeyboardInterrupt
+        flag.set()
+
+    previous = signal.signal(signal.SIGINT, stop)
+    try:
+        yield flag
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+@contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Numbers below 1e-38 count as 0 while training: some CPUs compute with them a hundred times slower."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU ({platform.processor() or platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+def versions() -> dict[str, str]:
+    import torchvision
+
+    return {"python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__}
