@@ -112,10 +112,10 @@ def write(
 def is_current(out: str | Path, arguments: Mapping[str, Any]) -> bool:
     """True if `out` holds a whole dataset that was prepared with the same arguments. Cheap: call it before any work."""
     out = Path(out).expanduser().resolve()
-    restore(out)
     try:
+        restore(out)
         manifest = read_manifest(out)
-    except UserError:
+    except (UserError, OSError):  # what may not even be looked at is for `write` to explain
         return False
     return manifest["arguments"] == json.loads(json.dumps(dict(arguments)))
 
@@ -285,12 +285,13 @@ class _Shards:
             self._flush()
 
     def _flush(self) -> None:
-        if self.rows:
-            self.writer.write_table(pa.Table.from_pylist(self.rows, schema=self.schema))
-            self.rows, self.bytes = [], 0
-            if self.file.tell() >= _SHARD_BYTES:
-                self._shut()
-                self._open()
+        if not self.rows:
+            return
+        if self.file.tell() >= _SHARD_BYTES:
+            self._shut()
+            self._open()
+        self.writer.write_table(pa.Table.from_pylist(self.rows, schema=self.schema))
+        self.rows, self.bytes = [], 0
 
     def close(self) -> list[str]:
         self._flush()

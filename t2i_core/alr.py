@@ -47,7 +47,9 @@ def pad_to_features(residual: Tensor, features: int) -> Tensor:
     """ALR-GAN step 3b: zero-pad R (B, T, N) along the words to the D features of H*: (B, D, N). Needs T <= D."""
     words = residual.shape[1]
     if words > features:
-        raise ValueError(f"a residual of {words} words does not fit into {features} features: use more features or cut captions")
+        raise ValueError(
+            f"a residual of {words} words does not fit into {features} features: use more features or cut captions"
+        )
     return F.pad(residual, (0, 0, 0, features - words))
 
 

@@ -30,14 +30,18 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.body = nn.Sequential(*gated_conv(channels, channels), conv3x3(channels, channels), nn.BatchNorm2d(channels))
+        self.body = nn.Sequential(
+            *gated_conv(channels, channels), conv3x3(channels, channels), nn.BatchNorm2d(channels)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.body(x)
 
 
 class ConditioningAugmentation(nn.Module):
-    """StackGAN's c = mu(s) + sigma(s) . epsilon: sentence (B, text_dim), epsilon (B, condition_dim) -> (c, mu, log sigma^2).
+    """StackGAN's c = mu(s) + sigma(s) . epsilon.
+
+    Sentence (B, text_dim), epsilon (B, condition_dim) -> c, mu, log sigma^2, each (B, condition_dim).
 
     epsilon is an input, so that an image is a function of its caption and its noise and nothing else.
     """

@@ -17,23 +17,31 @@ from torch import Tensor
 
 from t2i_core.config import UserError, atomic_write
 
-_WORD = re.compile(r"\w+(?:['’]\w+)*")
+_WORD = re.compile(r"\w[\w\u0301]*(?:['’]\w[\w\u0301]*)*")
 PAD, UNKNOWN = "<pad>", "<unk>"
 
 
 def split_words(caption: str) -> list[tuple[str, int, int]]:
     """Lower-case words of a caption with their place: (word, start, end). Punctuation is dropped; a caption of
     nothing but symbols (an emoji, say) keeps each run of them as one, unknown, word."""
-    matches = list(_WORD.finditer(caption)) or list(re.finditer(r"\S+", caption))
-    return [(unicodedata.normalize("NFKC", m.group()).lower(), m.start(), m.end()) for m in matches]
+    spans = [m.span() for m in _WORD.finditer(_one_mark(caption))]
+    spans = spans or [m.span() for m in re.finditer(r"\S+", caption)]
+    return [(unicodedata.normalize("NFKC", caption[start:end]).lower(), start, end) for start, end in spans]
+
+
+def _one_mark(caption: str) -> str:
+    """The caption with U+0301 for every combining mark: marks belong to a word, and ``re`` has no name for them all."""
+    if caption.isascii():
+        return caption
+    return "".join("\u0301" if unicodedata.category(c).startswith("M") else c for c in caption)
 
 
 @dataclass(frozen=True)
 class Tokens:
     """A batch of captions. B captions, T = the longest of them in words (at least 1).
 
-    ids (B, T) int64, 0 where there is no word; mask (B, T) True where a token is real; lengths (B,) stays on the CPU, so
-    that packing a batch for the recurrent encoder never waits for a GPU.
+    ids (B, T) int64, 0 where there is no word; mask (B, T) True where a token is real; lengths (B,) stays on the CPU,
+    so that packing a batch for the recurrent encoder never waits for a GPU.
     """
 
     ids: Tensor
@@ -48,7 +56,9 @@ class Tokens:
         return self.ids != 0
 
     def to(self, device: torch.device | str) -> Tokens:
-        return Tokens(self.ids.to(device, non_blocking=True), self.lengths, self.words, self.spans, self.unknown, self.cut)
+        return Tokens(
+            self.ids.to(device, non_blocking=True), self.lengths, self.words, self.spans, self.unknown, self.cut
+        )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -58,7 +68,9 @@ class Tokens:
         notes = []
         for unknown, cut, words in zip(self.unknown, self.cut, self.words, strict=True):
             if unknown:
-                notes.append(f"not in the vocabulary, so without meaning to the system: {', '.join(dict.fromkeys(unknown))}")
+                notes.append(
+                    f"not in the vocabulary, so without meaning to the system: {', '.join(dict.fromkeys(unknown))}"
+                )
             if cut:
                 notes.append(f"only the first {len(words)} words are read; {cut} more were cut off")
         return notes
@@ -128,9 +140,12 @@ class Vocabulary:
             saved = json.loads(text)
             vocabulary = cls(tuple(saved["words"]), int(saved["max_words"]))
         except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{source} is not a vocabulary: {error}") from error
+            raise UserError(f"{source} is not a vocabulary ({error}): put the one it was trained with there") from error
         if vocabulary.hash != saved.get("hash"):
-            raise UserError(f"{source} was changed after it was written: its words do not match its hash")
+            raise UserError(
+                f"{source} was changed after it was written, its words do not match its hash: "
+                "put the one it was trained with there"
+            )
         return vocabulary
 
     def save(self, path: str | Path) -> Path:
@@ -138,4 +153,8 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: str | Path) -> Vocabulary:
-        return cls.from_json(Path(path).read_text(), str(path))
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"cannot read {path} ({error}): put the vocabulary it was trained with there") from error
+        return cls.from_json(text, str(path))

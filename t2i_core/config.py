@@ -45,7 +45,9 @@ def atomic_write(path: str | Path, content: bytes | str) -> Path:
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder") from error
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
+        ) from error
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
@@ -78,7 +80,9 @@ class Profile:
     train_images: int
     test_images: int
     evaluation_images: int
-    learning_rate: float
+    learning_rate: float  # of the generator
+    discriminator_rate: float
+    lambda_damsm: float  # weight of the matching loss: AttnGAN's lambda, ALR-GAN's lambda_2
     ema: float
     says: str
 
@@ -104,7 +108,9 @@ PROFILES = {
             train_images=400,
             test_images=200,
             evaluation_images=128,
-            learning_rate=2e-4,
+            learning_rate=1e-3,
+            discriminator_rate=2e-4,
+            lambda_damsm=0.5,
             ema=0.9,
             says="Tens of steps: it shows that everything runs. Its numbers mean nothing.",
         ),
@@ -112,13 +118,13 @@ PROFILES = {
             name="mini",
             resolutions=(8, 16, 32),
             ngf=24,
-            ndf=24,
+            ndf=16,
             text_dim=64,
             noise_dim=32,
             condition_dim=32,
             residual_blocks=1,
             max_words=18,
-            batch_size=32,
+            batch_size=16,
             steps=1500,
             ablation_steps=400,
             matcher_steps=500,
@@ -126,7 +132,9 @@ PROFILES = {
             train_images=8000,
             test_images=1000,
             evaluation_images=1000,
-            learning_rate=4e-4,
+            learning_rate=1e-3,
+            discriminator_rate=2e-4,
+            lambda_damsm=0.5,
             ema=0.995,
             says="Every system really trained, from scratch, on a laptop.",
         ),
@@ -148,7 +156,9 @@ PROFILES = {
             train_images=20000,
             test_images=2000,
             evaluation_images=2000,
-            learning_rate=2e-4,
+            learning_rate=4e-4,
+            discriminator_rate=2e-4,
+            lambda_damsm=1.0,
             ema=0.999,
             says="The reference run: one GPU, several seeds.",
         ),
@@ -171,6 +181,8 @@ PROFILES = {
             test_images=2000,
             evaluation_images=30000,
             learning_rate=2e-4,
+            discriminator_rate=2e-4,
+            lambda_damsm=5.0,
             ema=0.999,
             says="The published constants, on real datasets.",
         ),
@@ -185,7 +197,7 @@ def profile(name: str) -> Profile:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One training run. ``None`` means: what the profile says; :meth:`resolve` fills it in, and that is what is saved."""
+    """One training run. ``None`` means: what the profile says; :meth:`resolve` fills it in, that is what is saved."""
 
     system: str = "alr-gan"
     variant: str = "default"
@@ -195,7 +207,8 @@ class RunConfig:
     seed: int = 0
     steps: int | None = None
     batch_size: int | None = None
-    learning_rate: float | None = None
+    learning_rate: float | None = None  # of the generator
+    discriminator_rate: float | None = None
     beta1: float = 0.5
     beta2: float = 0.999
     ema: float | None = None
@@ -213,6 +226,12 @@ class RunConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name} must be at least 1, not {value}")
+        if self.seed < 0:
+            raise UserError(f"seed {self.seed} is negative: choose 0 or more")
+        for name in ("learning_rate", "discriminator_rate"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UserError(f"{name} must be greater than 0, not {value}")
         if self.batch_size == 1:
             raise UserError("batch_size must be at least 2: batch normalisation and the matching losses need a batch")
 
@@ -227,6 +246,7 @@ class RunConfig:
             steps=steps,
             batch_size=self.batch_size or p.batch_size,
             learning_rate=self.learning_rate or p.learning_rate,
+            discriminator_rate=self.discriminator_rate or p.discriminator_rate,
             ema=p.ema if self.ema is None else self.ema,
             sample_every=self.sample_every or max(1, steps // 6),
             checkpoint_every=self.checkpoint_every or max(1, min(2000, steps // 2)),
@@ -244,9 +264,15 @@ class RunConfig:
         return dataclasses.asdict(self)
 
 
+def project_root() -> Path:
+    """The checkout that the working folder lies in (a notebook works in notebooks/), else the working folder itself."""
+    here = Path.cwd()
+    return next((f for f in (here, *here.parents) if (f / "t2i_core").is_dir() and (f / "notebooks").is_dir()), here)
+
+
 def data_root() -> Path:
-    """Where prepared datasets live: ``$T2I_DATA``, or ``data/`` in the working folder."""
-    return Path(os.environ.get("T2I_DATA", "data"))
+    """Where prepared datasets live: ``$T2I_DATA``, or ``data/`` in the project's folder."""
+    return Path(os.environ.get("T2I_DATA") or project_root() / "data")
 
 
 def default_folder(world: str, p: Profile) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load as load_safetensors
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
@@ -77,24 +77,64 @@ class DAMSM(nn.Module):
     def save(self, folder: str | Path, **facts) -> Path:
         """weights.safetensors, vocabulary.json and, last, matcher.json with the configuration and ``facts``."""
         folder = Path(folder)
-        atomic_write(folder / "weights.safetensors", save_safetensors(_contiguous(self.state_dict())))
+        write_weights(folder / "weights.safetensors", self.vocabulary, {"": self})
         self.vocabulary.save(folder / "vocabulary.json")
         write_json(folder / "matcher.json", {"config": dataclasses.asdict(self.config), **facts})
         return folder
 
     @classmethod
     def load(cls, folder: str | Path) -> DAMSM:
-        folder = Path(folder)
-        if not (folder / "matcher.json").exists():
-            raise UserError(f"{folder} holds no matching model: train one with `t2i train --matcher-only --out {folder}`")
-        config = MatcherConfig(**json.loads((folder / "matcher.json").read_text())["config"])
-        model = cls(config, Vocabulary.load(folder / "vocabulary.json"))
-        model.load_state_dict(load_safetensors((folder / "weights.safetensors").read_bytes()))
+        """What :meth:`save` wrote, frozen. A UserError where it is missing, damaged or put together of two models."""
+        model = cls.untrained(folder)
+        read_weights(Path(folder) / "weights.safetensors", model.vocabulary, {"": model})
         return model.freeze()
 
+    @classmethod
+    def untrained(cls, folder: str | Path) -> DAMSM:
+        """The model that matcher.json and vocabulary.json in ``folder`` describe, with fresh weights."""
+        path = Path(folder) / "matcher.json"
+        try:
+            config = MatcherConfig(**_facts(path)["config"])
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{path} describes no matching model ({error!r}): train one in another folder") from error
+        return cls(config, Vocabulary.load(path.with_name("vocabulary.json")))
 
-def _contiguous(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+
+def _facts(path: Path) -> dict:
+    if not path.exists():
+        raise UserError(f"{path.parent} holds no matching model: without --matcher, a run trains one as its first step")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}): delete {path.parent} and train it again") from error
+
+
+def write_weights(path: str | Path, vocabulary: Vocabulary, modules: dict[str, nn.Module]) -> Path:
+    """A safetensors file of the modules' tensors, each name behind its module's prefix, that knows its vocabulary."""
+    named = {prefix + name: tensor for prefix, m in modules.items() for name, tensor in m.state_dict().items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
+    return atomic_write(path, save_safetensors(tensors, {"vocabulary": vocabulary.hash}))
+
+
+def read_weights(path: str | Path, vocabulary: Vocabulary, modules: dict[str, nn.Module]) -> None:
+    """Load what :func:`write_weights` wrote. A UserError for a damaged file, another vocabulary or other layers."""
+    try:
+        with safe_open(path, "pt") as file:
+            found = (file.metadata() or {}).get("vocabulary", vocabulary.hash)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} is missing or damaged ({error}): train it again in another folder") from error
+    if found != vocabulary.hash:
+        raise UserError(
+            f"{path} was trained with vocabulary {found}, the one beside it is {vocabulary.hash}: the words would mean "
+            "something else; put the vocabulary.json it was trained with there"
+        )
+    try:
+        for prefix, module in modules.items():
+            chosen = {k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix)}
+            module.load_state_dict(chosen)
+    except RuntimeError as error:
+        raise UserError(f"{path} holds other layers than the configuration beside it: {error}") from error
 
 
 def train_matcher(
@@ -127,7 +167,7 @@ def train_matcher(
         "images": len(dataset),
     }
     if (out / "matcher.json").exists():
-        found = json.loads((out / "matcher.json").read_text())
+        found = _facts(out / "matcher.json")
         if all(found.get(key) == value for key, value in asked.items()):
             return DAMSM.load(out).to(dataset.device)
         raise UserError(f"{out} holds a matching model of another configuration: choose another folder or remove it")

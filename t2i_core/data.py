@@ -28,6 +28,8 @@ IN_MEMORY_BYTES = 2 << 30  # decoded pixels up to this size are kept in memory, 
 
 def random_generator(seed: int, step: int = 0, purpose: int = 0) -> torch.Generator:
     """A CPU generator for one step and purpose: the same numbers on every device, and after every restart."""
+    if seed < 0:
+        raise UserError(f"seed {seed} is negative: choose 0 or more")
     mixed = np.random.SeedSequence((seed, step, purpose)).generate_state(2, np.uint32)
     return torch.Generator().manual_seed(int(mixed[0]) << 31 | int(mixed[1]) >> 1)
 
@@ -56,20 +58,26 @@ class CaptionDataset:
         self.manifest = read_manifest(self.folder)
         nearest(split, self.manifest["splits"], "split")
         self.size: int = self.manifest["size"]
-        if self.size < max(self.resolutions):
+        if self.size < max(self.resolutions, default=0):
             raise UserError(
                 f"{self.folder} holds images of {self.size} px, but {max(self.resolutions)} px are asked for: "
                 f"prepare it again with --size {max(self.resolutions)}"
             )
         disable_progress_bars()
-        self._table = load_from_disk(str(self.folder / split)).with_format("arrow")
-        columns = self._table.select_columns([c for c in self._table.column_names if c not in ("image", "mask")])[:]
-        self.captions: list[list[str]] = columns["captions"].to_pylist()
-        self.names: list[str] = columns["name"].to_pylist()
-        self._truth_json: list[str] = columns["truth"].to_pylist()
-        classes = torch.tensor(columns["class_id"].to_pylist(), dtype=torch.long)
-        # an image without a class is a class of its own, beyond all real ones
-        self.class_ids = torch.where(classes >= 0, classes, len(classes) + torch.arange(len(classes)))
+        try:
+            self._table = load_from_disk(str(self.folder / split)).with_format("arrow")
+            columns = self._table.select_columns([c for c in self._table.column_names if c not in ("image", "mask")])[:]
+            self.captions: list[list[str]] = columns["captions"].to_pylist()
+            self.names: list[str] = columns["name"].to_pylist()
+            self._truth_json: list[str] = columns["truth"].to_pylist()
+            classes = torch.tensor(columns["class_id"].to_pylist(), dtype=torch.long)
+        except Exception as error:  # a damaged file is reported by many exception types
+            raise UserError(
+                f"{self.folder / split} cannot be read ({type(error).__name__}: {error}): "
+                f"delete {self.folder} and prepare it again"
+            ) from error
+        # an image without a class is a class of its own, apart from all real ones
+        self.class_ids = torch.where(classes >= 0, classes, -1 - torch.arange(len(classes)))
         self._pixels: dict[int, Tensor] = {}
         self.device = torch.device("cpu")
 
@@ -86,11 +94,17 @@ class CaptionDataset:
         rows = self._table.select(indices)[:][column].to_pylist()
         mode = "RGB" if column == "image" else "L"
 
-        def one(row: dict) -> np.ndarray:
-            return np.asarray(Image.open(BytesIO(row["bytes"])).convert(mode))
+        def one(index: int, row: dict) -> np.ndarray:
+            try:
+                return np.asarray(Image.open(BytesIO(row["bytes"])).convert(mode))
+            except Exception as error:  # Pillow reports a damaged picture by many exception types
+                raise UserError(
+                    f"the {column} of {self.names[index]!r} in {self.folder / self.split} is damaged ({error}): "
+                    f"delete {self.folder} and prepare it again"
+                ) from error
 
         with ThreadPoolExecutor(4) as pool:  # decoding releases the interpreter's lock
-            pixels = torch.from_numpy(np.stack(list(pool.map(one, rows))))
+            pixels = torch.from_numpy(np.stack(list(pool.map(one, indices, rows))))
         return pixels.permute(0, 3, 1, 2) if column == "image" else pixels[:, None]
 
     @property
@@ -128,12 +142,16 @@ class CaptionDataset:
         return pixels.float() / 127.5 - 1
 
     def masks(self, indices: Tensor | Sequence[int], resolution: int | None = None) -> Tensor:
-        """(n, R, R) int64: 0 background, k for the part whose "mask" is k in the truth. Toy worlds only."""
+        """(n, R, R) int64: 0 background, k for the part whose "mask" is k in the truth; read at the pixels' middles.
+
+        Toy worlds only.
+        """
         if "mask" not in self._table.column_names:
             raise UserError(f"{self.folder} holds no masks: only the toy worlds know where everything is")
         masks = self._decode(torch.as_tensor(indices).tolist(), "mask")
-        step = self.size // (resolution or self.size)
-        return masks[:, 0, step // 2 :: step, step // 2 :: step].long()
+        resolution = resolution or self.size
+        middles = (2 * torch.arange(resolution) + 1) * self.size // (2 * resolution)
+        return masks[:, 0, middles][:, :, middles].long()
 
     def caption(self, index: int, caption_index: int = 0) -> str:
         return self.captions[index][caption_index]

@@ -1,7 +1,7 @@
 """Figures that notebooks and the report share: image grids, training curves, heat maps over images, metric dots.
 
 Every function returns a matplotlib Figure and shows nothing: the last expression of a notebook's cell shows it once.
-Images are tensors (..., 3, H, W) in [-1, 1], enlarged without smoothing, so that a reader sees the pixels a system drew.
+Images are tensors (..., 3, H, W) in [-1, 1], enlarged without smoothing: a reader sees the pixels a system drew.
 Colours are Okabe and Ito's, which colour-blind readers can tell apart; lines also differ in their dashes.
 """
 
@@ -108,14 +108,14 @@ def image_grid(
 def curves(
     logs: pd.DataFrame | Mapping[str, pd.DataFrame],
     columns: Sequence[str],
-    smoothing: float = 0.9,
+    smoothing: float = 0.08,
     x: str = "step",
     titles: Sequence[str] | None = None,
 ) -> Figure:
     """Training curves: a panel for each of `columns`, a line for each log (a DataFrame, or several by name).
 
-    The bold line is an exponential moving average with weight `smoothing` on the past, the faint one the values as
-    logged. A log without a column has no line there; a column that no log has raises ValueError.
+    The bold line is a centred moving average over the share `smoothing` of the log (it does not lag behind), the faint
+    one the values as logged. A log without a column has no line there; a column that no log has raises ValueError.
     """
     logs = {"": logs} if isinstance(logs, pd.DataFrame) else dict(logs)
     known = sorted({c for log in logs.values() for c in log.columns})
@@ -133,9 +133,10 @@ def curves(
                 continue
             line = log[[x, column]].apply(pd.to_numeric, errors="coerce").dropna()
             color, dash = PALETTE[j % len(PALETTE)], DASHES[j % len(DASHES)]
-            if smoothing and len(line) > 2:
+            window = round(smoothing * len(line)) | 1
+            if window > 1:
                 ax.plot(line[x], line[column], color=color, alpha=0.2, linewidth=0.8, linestyle="-")
-                line = line.assign(**{column: line[column].ewm(alpha=1 - smoothing).mean()})
+                line = line.assign(**{column: line[column].rolling(window, center=True, min_periods=1).mean()})
             marker = "o" if len(line) == 1 else None
             ax.plot(line[x], line[column], color=color, linestyle=dash, linewidth=1.6, marker=marker, label=name)
         ax.set_title(str(titles[k] if titles is not None else column), parse_math=False)

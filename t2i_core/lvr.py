@@ -1,9 +1,9 @@
 """ALR-GAN's layout visual refinement: texture (PR) and style (SR) inside the refined layout.
 
-What the paper leaves open, decided here: L_LVR = PR + SR (the paper never writes it out); N is the number of regions and
-D the number of features; the layout mask of an image is how far one word rules a region, max_j theta_{j,k} rescaled so
-that undecided attention gives 0 and a single word gives 1. The overview's sketch has one mask for both images, the
-paper's equations have one each: ``LVRLoss`` takes both.
+What the paper leaves open, decided here: L_LVR = PR + SR (the paper never writes it out); N is the number of regions
+and D the number of features; the layout mask of an image is how far one word rules a region, max_j theta_{j,k}
+rescaled so that undecided attention gives 0 and a single word gives 1. The overview's sketch has one mask for both
+images, the paper's equations have one each: ``LVRLoss`` takes both.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from t2i_core.attention import flatten_regions
 
 
 def layout_mask(theta: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mask_Theta (ours): m_k = (max_j theta_{j,k} - 1/T) / (1 - 1/T) with T real words; (B, T, N) -> (B, 1, N) in [0, 1]."""
+    """Mask_Theta (ours): m_k = (max_j theta_{j,k} - 1/T) / (1 - 1/T) with T real words.
+
+    Theta (B, T, N), mask (B, T) True where a token is real -> (B, 1, N) in [0, 1].
+    """
     words = theta.shape[1] if mask is None else mask.sum(1).clamp(min=1)[:, None, None]
     uniform = 1 / words
     strongest = theta.amax(1, keepdim=True)

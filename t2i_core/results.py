@@ -58,14 +58,14 @@ def read_json(path: Path) -> Any | None:
 
 
 def run_folders(out: str | Path) -> list[RunFolder]:
-    """The finished runs (those with a summary) under `out/runs`, by system, variant, world and seed."""
+    """The finished runs (those with a summary) under `out/runs`, the whole systems before their ablations."""
     runs = []
     for folder in sorted(Path(out, "runs").glob("*/")):
         summary = read_json(folder / "summary.json")
         if not isinstance(summary, dict) or not {"system", "seed"} <= summary.keys():
             continue
         config = read_json(folder / "config.json")
-        known = (config if isinstance(config, dict) else {}) | summary
+        known = (config.get("run", {}) if isinstance(config, dict) else {}) | summary
         metrics = read_json(folder / "metrics.json")
         record = {key: known.get(key) for key in RUN_KEYS}
         record["metrics"] = {
@@ -74,7 +74,13 @@ def run_folders(out: str | Path) -> list[RunFolder]:
             if isinstance(entry, dict)
         }
         runs.append(RunFolder(folder, plain(record), plain(summary)))
-    return sorted(runs, key=lambda r: [str(r.record[k]) for k in ("world", "system", "variant", "seed")])
+    return sorted(runs, key=_order)
+
+
+def _order(run: RunFolder) -> tuple:
+    """By world; whole systems before their ablations; then by name and seed."""
+    r = run.record
+    return str(r["world"]), r["variant"] not in ("default", None), str(r["system"]), str(r["variant"]), r["seed"]
 
 
 def write_finding(

@@ -1,12 +1,12 @@
 """The run folder: what ran, how it went, its checkpoint, and the finished system.
 
-    config.json         the resolved configuration, the system's own, versions
-    log.jsonl           one line a window of steps: mean losses, seconds
-    checkpoint.pt       everything needed to go on (written whole or not at all)
-    samples/            step_000000.png ...: the same captions and noise throughout; captions.json
-    weights.safetensors the finished system: averaged generator and its text encoder
-    vocabulary.json, matcher.json   what its captions are read with
-    summary.json        written last: the run is complete
+config.json         the resolved configuration, the system's own, versions
+log.jsonl           one line a window of steps: mean losses, seconds
+checkpoint.pt       everything needed to go on (written whole or not at all)
+samples/            step_000000.png ...: the same captions and noise throughout; captions.json
+weights.safetensors the finished system: averaged generator and its text encoder
+vocabulary.json, matcher.json   what its captions are read with
+summary.json        written last: the run is complete
 """
 
 from __future__ import annotations
@@ -40,11 +40,16 @@ class Run:
     def _json(self, name: str) -> dict:
         path = self.folder / name
         if not path.exists():
-            raise UserError(f"{self.folder} has no {name}: it is no run folder; train one with `t2i train --out {self.folder}`")
+            raise UserError(
+                f"{self.folder} has no {name}: it is no run folder; train one with `t2i train --out {self.folder}`"
+            )
         try:
-            return json.loads(path.read_text())
-        except ValueError as error:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
             raise UserError(f"{path} is damaged ({error}); train the run again in another folder") from error
+        if not isinstance(found, dict) or (name == "config.json" and not {"run", "system"} <= found.keys()):
+            raise UserError(f"{path} was not written by a training run; choose another folder")
+        return found
 
     @cached_property
     def config(self) -> RunConfig:
@@ -73,8 +78,7 @@ class Run:
         """The training log as a pandas DataFrame, one row a window of steps."""
         import pandas as pd
 
-        path = self.folder / "log.jsonl"
-        return pd.DataFrame([json.loads(line) for line in path.read_text().splitlines()] if path.exists() else [])
+        return pd.DataFrame(read_log(self.folder))
 
     @property
     def sample_grids(self) -> list[tuple[int, Path]]:
@@ -83,24 +87,21 @@ class Run:
 
     def system(self, device: str | torch.device = "cpu"):
         """The finished system, in eval mode: averaged generator weights and the text encoder it was trained with."""
-        from safetensors.torch import load_file
-
         from t2i_core import systems
-        from t2i_core.captions import Vocabulary
-        from t2i_core.damsm import DAMSM, MatcherConfig
+        from t2i_core.damsm import DAMSM, read_weights
 
         if not (self.folder / "weights.safetensors").exists():
-            resume = "go on with `t2i train --out " + str(self.folder) + "`" if self.checkpoint_path.exists() else "train it first"
+            resume = (
+                "go on with `t2i train --out " + str(self.folder) + "`"
+                if self.checkpoint_path.exists()
+                else "train it first"
+            )
             raise UserError(f"{self.folder} holds no finished weights: {resume}")
-        matcher = MatcherConfig(**self._json("matcher.json")["config"])
-        damsm = DAMSM(matcher, Vocabulary.load(self.folder / "vocabulary.json"))
+        damsm = DAMSM.untrained(self.folder)
         switches = self.system_config | {"resolutions": tuple(self.system_config["resolutions"])}
         system = systems.create(self.config.system, self.config.profile, damsm=damsm, **switches)
-        weights = load_file(self.folder / "weights.safetensors")
-        for part in ("generator", "damsm"):
-            prefix = part + "."
-            chosen = {k.removeprefix(prefix): v.float() for k, v in weights.items() if k.startswith(prefix)}
-            getattr(system, part).load_state_dict(chosen)
+        parts = {"generator.": system.generator, "damsm.": system.damsm}
+        read_weights(self.folder / "weights.safetensors", damsm.vocabulary, parts)
         return system.to(device).eval().requires_grad_(False)
 
     @property
@@ -108,8 +109,19 @@ class Run:
         return self.folder / CHECKPOINT
 
 
+def read_log(folder: str | Path) -> list[dict]:
+    """The lines of a run's log; one that was cut off when the machine stopped, and what follows it, is left out."""
+    path, lines = Path(folder) / "log.jsonl", []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break
+    return lines
+
+
 def save_checkpoint(folder: str | Path, state: dict) -> Path:
-    """Write ``state`` (tensors, numbers, strings, lists and dicts of them) so that a crash leaves the old or the new one."""
+    """Write ``state`` (tensors, numbers, strings, in lists and dicts); a crash leaves the old file or the new one."""
     buffer = io.BytesIO()
     torch.save({"format": CHECKPOINT_FORMAT, **state}, buffer)
     return atomic_write(Path(folder) / CHECKPOINT, buffer.getvalue())
@@ -131,8 +143,8 @@ def load_checkpoint(folder: str | Path, *, system: str, vocabulary: str) -> dict
         raise UserError(f"{path} is a checkpoint of {found_system!r}, not of {system!r}: choose another run folder")
     if found_vocabulary != vocabulary:
         raise UserError(
-            f"{path} was trained with vocabulary {found_vocabulary}, this dataset has {vocabulary}: the words would mean "
-            "something else; use the dataset it was trained on, or another run folder"
+            f"{path} was trained with vocabulary {found_vocabulary}, this dataset has {vocabulary}: the words would "
+            "mean something else; use the dataset it was trained on, or another run folder"
         )
     return state
 

@@ -33,7 +33,9 @@ class TextEncoder(nn.Module):
         self.lstm = nn.LSTM(embedding_dim or text_dim, text_dim // 2, batch_first=True, bidirectional=True)
 
     def forward(self, tokens: Tokens) -> Text:
-        packed = pack_padded_sequence(self.embedding(tokens.ids), tokens.lengths, batch_first=True, enforce_sorted=False)
+        packed = pack_padded_sequence(
+            self.embedding(tokens.ids), tokens.lengths, batch_first=True, enforce_sorted=False
+        )
         states, (last, _) = self.lstm(packed)
         words, _ = pad_packed_sequence(states, batch_first=True, total_length=tokens.ids.shape[1])
         return Text(words.transpose(1, 2).contiguous(), torch.cat([last[0], last[1]], 1), tokens.mask)

@@ -18,14 +18,13 @@ from copy import deepcopy
 from pathlib import Path
 
 import torch
-from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
 from t2i_core import systems
 from t2i_core.config import RunConfig, UserError, atomic_write, profile, write_json
-from t2i_core.damsm import DAMSM, train_matcher
+from t2i_core.damsm import DAMSM, train_matcher, write_weights
 from t2i_core.data import BatchStream, CaptionDataset, load, random_generator
-from t2i_core.runs import Run, load_checkpoint, progress, save_checkpoint
+from t2i_core.runs import Run, load_checkpoint, progress, read_log, save_checkpoint
 from t2i_core.systems.base import System
 
 SAMPLE_CAPTIONS = 16
@@ -44,14 +43,14 @@ def train(config: RunConfig, run_dir: str | Path, device: str = "auto", show_pro
     KeyboardInterrupt. A non-finite loss raises :class:`NonFiniteLoss`.
     """
     config, folder = config.resolve(), Path(run_dir)
-    systems.variants(config.system)  # an unknown system is the user's first mistake to hear of
     p = profile(config.profile)
-    if _belongs(folder, config):
-        run = Run(folder)
-        if run.complete and run.summary["steps"] >= config.steps:
-            return run
+    resolutions = systems.configure(config.system, p, config.variant, config.switches).resolutions
+    if run := finished(config, folder):
+        return run
     accelerator = make_accelerator(device, config.precision)
-    dataset = load(config.data, "train", p.resolutions).to(accelerator.device)
+    dataset = load(config.data, "train", resolutions).to(accelerator.device)
+    if accelerator.is_main_process:  # a folder that cannot be written to is heard of before the work, not after it
+        atomic_write(folder / ".writable", b"").unlink()
     damsm = _matcher(config, folder, dataset, p, accelerator)
     if damsm.vocabulary.hash != dataset.vocabulary(damsm.vocabulary.max_words).hash:
         raise UserError(f"the matching model {config.matcher} was trained on other captions than {config.data}")
@@ -63,11 +62,18 @@ def train(config: RunConfig, run_dir: str | Path, device: str = "auto", show_pro
     return Run(folder)
 
 
+def finished(config: RunConfig, run_dir: str | Path) -> Run | None:
+    """The run in this folder if it is this very one and complete; a run of another configuration raises a UserError."""
+    config, run = config.resolve(), Run(run_dir)
+    done = _belongs(run.folder, config) and run.complete and run.summary["steps"] >= config.steps
+    return run if done else None
+
+
 def _belongs(folder: Path, config: RunConfig) -> bool:
     """Is there a run of this configuration in the folder? More steps than before are the same run, gone on with."""
     if not (folder / "config.json").exists():
         return False
-    found, asked = Run(folder).config.to_dict(), config.to_dict()
+    found, asked = Run(folder).config.to_dict(), json.loads(json.dumps(config.to_dict()))
     for key in ("steps", "sample_every", "checkpoint_every", "log_every", "data", "matcher"):
         del found[key], asked[key]
     different = [key for key in asked if asked[key] != found[key]]
@@ -112,15 +118,16 @@ class Loop:
         rank, world = accelerator.process_index, accelerator.num_processes
         self.rank = rank
         self.stream = BatchStream(dataset, system.vocabulary, config.batch_size, config.seed, rank, world)
-        betas = (config.beta1, config.beta2)
-        parts = {"generator": system.generator, "discriminators": system.discriminators}
+        betas, fused = (config.beta1, config.beta2), accelerator.device.type == "cuda"
+        rates = {"generator": config.learning_rate, "discriminators": config.discriminator_rate}
         self.optimisers = {
-            name: torch.optim.Adam(part.parameters(), config.learning_rate, betas, fused=accelerator.device.type == "cuda")
-            for name, part in parts.items()
+            part: torch.optim.Adam(getattr(system, part).parameters(), rate, betas, fused=fused)
+            for part, rate in rates.items()
         }
         self.averaged = torch.optim.swa_utils.AveragedModel(
             system.generator, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema)
         )
+        self.sample_captions = sample_captions(config.data)
         self.step = 0
         self.seconds = 0.0  # of training, over all the times it was resumed
         self.window: list[Tensor] = []
@@ -176,10 +183,10 @@ class Loop:
                 checkpoint_due = last or self.step % config.checkpoint_every == 0
                 if checkpoint_due or self.step % config.log_every == 0:
                     self._log()
-                if checkpoint_due:
-                    self._checkpoint()
                 if self.main and (self.step % config.sample_every == 0 or self.step == config.steps):
                     self._sample()
+                if checkpoint_due:  # after the log and the grid: what a resumed run has behind it is there
+                    self._checkpoint()
                 if interrupted.is_set():
                     print(f"stopped by hand after step {self.step}; the same command goes on from here", flush=True)
                     raise KeyboardInterrupt
@@ -228,38 +235,47 @@ class Loop:
                 getattr(self.system, part).load_state_dict(state[part])
             self.averaged.load_state_dict(state["averaged"])
         except RuntimeError as error:
-            raise UserError(f"the checkpoint in {self.folder} has other layers than this configuration: {error}") from error
+            raise UserError(
+                f"the checkpoint in {self.folder} has other layers than this configuration: {error}"
+            ) from error
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(state["optimisers"][name])
         torch.set_rng_state(state["rng"])
         self.step, self.seconds = state["step"], state["seconds"]
-        log = self.folder / "log.jsonl"
-        if self.main and log.exists():  # lines of steps that the checkpoint does not know will be written again
-            kept = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= self.step]
-            atomic_write(log, "".join(line + "\n" for line in kept))
-        if self.main:
-            (self.folder / "summary.json").unlink(missing_ok=True)
+        if self.main:  # lines of steps that the checkpoint does not know will be written again
+            kept = [json.dumps(line) + "\n" for line in read_log(self.folder) if line["step"] <= self.step]
+            atomic_write(self.folder / "log.jsonl", "".join(kept))
+            for outdated in ("summary.json", "metrics.json"):
+                (self.folder / outdated).unlink(missing_ok=True)
             print(f"going on from step {self.step}", flush=True)
 
     def _log(self) -> None:
         """Bring the window's losses to the CPU in one transfer, check them, append their means to the log."""
         if not self.window:
             return
-        values = torch.stack(self.window).cpu()
-        self.window = []
+        values = torch.stack(self.window)
+        if self.accelerator.num_processes > 1:  # the mean over all processes: what one of them lost is lost to all
+            values = self.accelerator.reduce(values, reduction="mean")
+        values, self.window = values.cpu(), []
         bad = (~values.isfinite()).nonzero()
         if len(bad):
             row, column = bad[0].tolist()
             step = self.step - len(values) + row + 1
             raise NonFiniteLoss(
-                f"the loss term {self.names[column]!r} of {self.config.system} became {values[row, column].item()} in step "
-                f"{step}; the last good checkpoint in {self.folder} is kept. Lower the learning rate or its weight"
+                f"the loss term {self.names[column]!r} of {self.config.system} became {values[row, column].item()} in "
+                f"step {step}; the last good checkpoint in {self.folder} is kept. Lower the learning rate or its weight"
             )
         if self.main:
             means = dict(zip(self.names, values.mean(0).tolist(), strict=True))
             line = {"step": self.step, "seconds": round(self.seconds, 3)} | {k: round(v, 6) for k, v in means.items()}
-            with open(self.folder / "log.jsonl", "a") as file:
-                file.write(json.dumps(line) + "\n")
+            path = self.folder / "log.jsonl"
+            try:
+                with open(path, "a", encoding="utf-8") as file:
+                    file.write(json.dumps(line) + "\n")
+            except OSError as error:
+                raise UserError(
+                    f"cannot write {path}: {error.strerror or error}; free some space, then the same command goes on"
+                ) from error
 
     # ------------------------------------------------------------------ looking at it
 
@@ -280,7 +296,7 @@ class Loop:
     def _sample(self) -> None:
         """A grid with the same captions and noise at every step of every run on this dataset."""
         system = self.system
-        captions = sample_captions(self.config.data)
+        captions = self.sample_captions
         generator = self.finished_generator()
         with self.accelerator.autocast():
             drawn = generator(system.damsm.encode_text(captions), system.noise(len(captions), seed=0)).images[-1]
@@ -290,10 +306,8 @@ class Loop:
 
     def _finish(self) -> None:
         system = self.system
-        weights = {f"generator.{k}": v for k, v in self.finished_generator().state_dict().items()}
-        weights |= {f"damsm.{k}": v for k, v in system.damsm.state_dict().items()}
-        tensors = {k: v.detach().cpu().contiguous() for k, v in weights.items()}
-        atomic_write(self.folder / "weights.safetensors", save_safetensors(tensors))
+        parts = {"generator.": self.finished_generator(), "damsm.": system.damsm}
+        write_weights(self.folder / "weights.safetensors", system.vocabulary, parts)
         c = self.config
         summary = {
             "system": c.system,
@@ -312,8 +326,10 @@ class Loop:
 
 
 def settle(generator: nn.Module, inputs: Iterator[tuple]) -> None:
-    """Measure the batch-norm statistics that an averaged generator needs: its weights are a mean over many steps, so the
-    running statistics of the last ones are not its own. Plain averages over ``inputs``."""
+    """Measure an averaged generator's batch-norm statistics, as plain averages over ``inputs``.
+
+    Its weights are a mean over many steps, so the running statistics of the last ones are not its own.
+    """
     norms = [m for m in generator.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:

@@ -1,11 +1,18 @@
 """Toy worlds: drawn pictures with captions, and the ground truth that no real dataset has.
 
-| world       | stands for   | shows                                                                |
-|-------------|--------------|----------------------------------------------------------------------|
-| toy-scenes  | MS-COCO      | one to three coloured things, placed, in one of six settings         |
+| world       | stands for   | shows                                                           | captions | split by |
+|-------------|--------------|-----------------------------------------------------------------|----------|----------|
+| toy-scenes  | MS-COCO      | one to three coloured things, placed, in one of six settings    | 5        | picture  |
+| toy-birds   | CUB-200-2011 | one bird: crown, wing, belly and bill; three poses              | 10       | species  |
+| toy-flowers | Oxford-102   | one flower: petals (shape, number, colour), centre and leaves   | 10       | species  |
+| toy-faces   | CelebA       | one face: age, hair and hairline, skin, smile, beard, glasses   | 10       | picture  |
+
+`draw(world, seed, index, size)` gives one picture with its captions and truth (`Scene`), the same at every size, and
+`prepare(world, out)` writes a dataset of them. Reading order: canvas and palette (how to draw), grammar (how to speak),
+scene (what a world returns), scenes with things, settings and scene_captions, then birds, flowers, faces; dataset last.
 """
 
-from data_prep.toyworld.prepare import WORLDS, draw, prepare
+from data_prep.toyworld.dataset import WORLDS, draw, prepare
 from data_prep.toyworld.scene import Scene
 
 __all__ = ["WORLDS", "Scene", "draw", "prepare"]

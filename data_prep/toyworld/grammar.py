@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 MAX_WORDS = 18
@@ -10,11 +10,15 @@ MAX_WORDS = 18
 
 @dataclass(frozen=True)
 class Says:
-    """Text that states `kind` of part `index` (-1: of the picture; kind "relation": relation `index`)."""
+    """Text that states `kind` of part `index` (-1: of the picture; kind "relation": relation `index`).
+
+    `also` holds further (index, kind) that the same text states: "glasses" names a part and says that they are worn.
+    """
 
     text: str
     index: int
     kind: str
+    also: tuple[tuple[int, str], ...] = ()
 
 
 Piece = str | Says
@@ -32,7 +36,8 @@ def render(pieces: Sequence[Piece]) -> tuple[str, list[Word]]:
         if caption and text != ",":
             caption += " "
         if isinstance(piece, Says):
-            words.append([len(caption), len(caption) + len(text), piece.index, piece.kind])
+            for index, kind in ((piece.index, piece.kind), *piece.also):
+                words.append([len(caption), len(caption) + len(text), index, kind])
         caption += text
     return caption, words
 
@@ -53,3 +58,16 @@ def enumerate_phrases(phrases: Sequence[Sequence[Piece]]) -> list[Piece]:
             out.append("and" if k == len(phrases) - 1 else ",")
         out += phrase
     return out
+
+
+def several(sentence: Callable[[], Sequence[Piece]], count: int) -> tuple[list[str], list[list[Word]]]:
+    """`count` different captions of at most 18 words from repeated calls of `sentence`, and the words of each."""
+    captions: list[str] = []
+    words: list[list[Word]] = []
+    while len(captions) < count:
+        pieces = sentence()
+        caption, said = render(pieces)
+        if count_words(pieces) <= MAX_WORDS and caption not in captions:
+            captions.append(caption)
+            words.append(said)
+    return captions, words

@@ -1,4 +1,4 @@
-"""The colours of the toy worlds: eight named ones that stay apart at 32 px and to colour-blind eyes, and their shades."""
+"""The colours of the toy worlds: eight that stay apart at 32 px and to colour-blind eyes, and shades of them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ COLORS: dict[str, Color] = {
     "pink": (252, 138, 196),
     "white": (252, 252, 250),
 }
+
+# Further names that birds, flowers and hair need.
+NATURAL: dict[str, Color] = {**COLORS, "black": (38, 38, 46), "brown": (134, 84, 46), "gray": (150, 154, 164)}
 
 DARK: Color = (44, 42, 54)
 GLASS: Color = (206, 232, 246)
@@ -42,5 +45,5 @@ def tint(color: Color, amount: float = 0.35) -> Color:
 
 
 def vary(color: Color, rng: Random, spread: int = 8) -> Color:
-    """The colour moved by up to `spread` of 255 in each channel: no two pictures are alike, no name becomes doubtful."""
+    """The colour moved by up to `spread` of 255 in each channel: no two pictures are alike, no name is in doubt."""
     return tuple(min(255, max(0, channel + rng.randint(-spread, spread))) for channel in color)

@@ -1,4 +1,4 @@
-"""What every toy world draws: a picture, the mask of its parts, its captions and the truth they can be checked against."""
+"""What every toy world draws: a picture, the mask of its parts, its captions and the truth to check them against."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from random import Random
 from typing import Any
 
 from PIL import Image
+
+TEST_STREAM = 1 << 30  # indices from here on are test pictures: no train set, however long, reaches them
+TWO_STREAMS = "train and test are two disjoint streams of one drawing process"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from data_prep.toyworld.grammar import MAX_WORDS, Piece, Says, Word, count_words, enumerate_phrases, render
+from data_prep.toyworld.grammar import MAX_WORDS, Piece, Says, Word, count_words, enumerate_phrases, several
 
 # (words before, words that state it); the first list follows "a house ...", the second stands for the whole picture
 SETTING_WORDS: dict[str, tuple[list[tuple[str, str]], list[tuple[str, str]]]] = {
@@ -60,14 +60,7 @@ RELATION_WORDS = {
 
 def write_captions(truth: dict[str, Any], rng: Random, count: int = 5) -> tuple[list[str], list[list[Word]]]:
     """`count` different captions of a scene's truth and, for each, its words."""
-    captions: list[str] = []
-    words: list[list[Word]] = []
-    while len(captions) < count:
-        caption, said = render(_sentence(truth, rng))
-        if caption not in captions:
-            captions.append(caption)
-            words.append(said)
-    return captions, words
+    return several(lambda: _sentence(truth, rng), count)
 
 
 def _sentence(truth: dict[str, Any], rng: Random) -> list[Piece]:
@@ -157,7 +150,7 @@ class _Teller:
         return [opening, *self.things(), *self.setting_mostly()]
 
     def verbs(self) -> list[Piece]:
-        """ "a red kite flies on the left and a blue car stands in the middle at the beach"; of three things the first."""
+        """ "a red kite flies on the left and a blue car rests in the snow"; of three things only the first acts."""
         phrases = []
         for k, index in enumerate(self.order()):
             verb = Says(self.rng.choice(VERBS[self.parts[index]["level"]]), index, "level")
@@ -176,8 +169,10 @@ class _Teller:
 
     def related(self) -> list[Piece]:
         """ "a red house left of a blue car in the snow"; a third thing keeps its distance from the pair."""
-        number = self.rng.randrange(len(self.truth["relations"]))
-        relation = self.truth["relations"][number]
+        relations = self.truth["relations"]
+        weights = [4 if relation["relation"] == "above" else 1 for relation in relations]  # it is true more rarely
+        [number] = self.rng.choices(range(len(relations)), weights)
+        relation = relations[number]
         pair = [relation["subject"], relation["object"]]
         turned = self.rng.random() < 0.4
         first, second = reversed(pair) if turned else pair

@@ -1,9 +1,9 @@
 """toy-scenes, which stands for MS-COCO: one to three things in one of six settings, placed and related.
 
-What is independent of what: setting, colours and sizes of everything; a thing's class and its place; the classes of one
-scene, except that no two are the same. What is not, on purpose: houses, trees, cars, boats, dogs and flowers are never in
-the sky; and two large things never stand side by side on one level (they would hide each other), so that scenes of
-three things hold more small ones than scenes of one.
+What is independent of what: the setting and the colours of everything else; a thing's class, place and size; the
+classes of one scene, except that no two are the same. What is not, on purpose: houses, trees, cars, boats, dogs and
+flowers are never in the sky; and two large things never stand side by side on one level (they would hide each other),
+so that scenes of three things hold more small ones than scenes of one.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from typing import Any
 
 from data_prep.toyworld.canvas import Canvas, Frame
 from data_prep.toyworld.palette import COLORS, vary
-from data_prep.toyworld.scene import Scene, stream
+from data_prep.toyworld.scene import TWO_STREAMS, Scene, stream
 from data_prep.toyworld.scene_captions import write_captions
 from data_prep.toyworld.settings import SETTINGS
 from data_prep.toyworld.things import IN_SKY, ON_GROUND
 
 NAME = "toy-scenes"
+CLASS_DISJOINT = False
+SPLIT_RULE = TWO_STREAMS
 PLACES = {"left": 0.215, "middle": 0.5, "right": 0.785}
-SIZES = {"small": (0.25, 0.28), "large": (0.37, 0.4)}
+SIZES = {"small": (0.255, 0.285), "large": (0.37, 0.4)}
 ATTRIBUTES = {"setting": list(SETTINGS)}
 PARTS = {
     "names": list(ON_GROUND), "colors": list(COLORS), "sizes": list(SIZES), "places": list(PLACES),
@@ -67,7 +69,9 @@ def _layout(rng: Random) -> list[dict[str, str]]:
 def _crowded(cells: list[tuple[str, str]], sizes: list[str]) -> bool:
     """Whether two large things stand side by side on one level."""
     columns = list(PLACES)
-    large = [(level, columns.index(place)) for (level, place), size in zip(cells, sizes, strict=True) if size == "large"]
+    large = [
+        (level, columns.index(place)) for (level, place), size in zip(cells, sizes, strict=True) if size == "large"
+    ]
     return any((level, column + 1) in large for level, column in large)
 
 

@@ -13,7 +13,9 @@ from random import Random
 from data_prep.toyworld.canvas import Color, Frame, open_curve
 from data_prep.toyworld.palette import BILL, COLORS, DARK, GLASS, LEAF, WOOD, shade, tint
 
-EDGE = 0.035  # width of the outlines: about a third of a pixel for a large thing at 32 px, enough to part white from snow
+EDGE = (
+    0.035  # width of the outlines: about a third of a pixel for a large thing at 32 px, enough to part white from snow
+)
 
 
 def house(f: Frame, color: Color, rng: Random) -> None:
@@ -125,7 +127,7 @@ def kite(f: Frame, color: Color, rng: Random) -> None:
     dark, bend = shade(color, 0.4), rng.uniform(-0.06, 0.06)
     tail = open_curve([(0.0, -0.28), (0.1 + bend, -0.19), (-0.06, -0.1), (0.06 - bend, 0.0)])
     f.line(tail, dark, 0.035)
-    for x, y in (tail[9], tail[20]):
+    for x, y in (tail[8], tail[17]):
         f.polygon([(x - 0.12, y - 0.06), (x + 0.12, y + 0.06), (x + 0.12, y - 0.06), (x - 0.12, y + 0.06)], color)
     f.polygon([(0.0, -1.0), (0.46, -0.66), (0.0, -0.2), (-0.46, -0.66)], dark)
     f.polygon([(0.0, -0.95), (0.4, -0.66), (0.0, -0.26), (-0.4, -0.66)], color)

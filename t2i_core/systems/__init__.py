@@ -14,7 +14,7 @@ from t2i_core.systems.base import Generated, System, SystemConfig
 
 _SYSTEMS: dict[str, type[System]] = {system.name: system for system in (AttnGAN, ALRGAN)}
 
-__all__ = ["Generated", "System", "SystemConfig", "available", "create", "variants"]
+__all__ = ["Generated", "System", "SystemConfig", "available", "configure", "create", "variants"]
 
 
 def available() -> tuple[str, ...]:
@@ -43,9 +43,8 @@ def create(
     untrained one is made for ``vocabulary``. ``variant`` and ``switches`` change the system's configuration. Unknown
     names raise a UserError with the nearest one.
     """
-    cls = _SYSTEMS[nearest(name, _SYSTEMS, "system")]
     p = find_profile(profile) if isinstance(profile, str) else profile
-    chosen = cls.variants[nearest(variant, cls.variants, f"variant of {name}")]
+    configure(name, p, variant, switches)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if damsm is None:
@@ -53,4 +52,16 @@ def create(
                 raise TypeError("create needs a vocabulary, or a damsm that has one")
             damsm = DAMSM(MatcherConfig.of(p), vocabulary)
         given = {"text_dim": damsm.config.text_dim, "max_words": damsm.vocabulary.max_words}
-        return cls(cls.Config.of(p, **(given | chosen | switches)), damsm)
+        return _SYSTEMS[name](configure(name, p, variant, switches, given), damsm)
+
+
+def configure(
+    name: str, p: Profile, variant: str = "default", switches: dict | None = None, given: dict | None = None
+) -> SystemConfig:
+    """The configuration of a system: the profile, under ``given``, the variant and ``switches``, in this order.
+
+    Builds nothing, so that an unknown name is heard of before any work is done.
+    """
+    cls = _SYSTEMS[nearest(name, _SYSTEMS, "system")]
+    chosen = cls.variants[nearest(variant, cls.variants, f"variant of {name}")]
+    return cls.Config.of(p, **((given or {}) | chosen | (switches or {})))

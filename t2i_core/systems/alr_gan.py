@@ -1,14 +1,14 @@
 """ALR-GAN: AttnGAN whose refining stages also learn where things belong, from the real image's own layout.
 
 The reconstruction path gives the real image a layout in the generator's terms. For stage i, E_i brings the real image
-I*_i to H*_{i-1}, in the space and size of H_{i-1}; the generator's own stage i, with the caption's words, takes it on to
-Theta*_i and H*_i and decodes it to I**_i (L_REC). Theta_i is then aligned with Theta*_i (L_ALR), and the masked H_i with
-the masked H*_i (L_LVR). The paper draws one H*_i; it needs both, since Theta_i is computed before the stage and H_i after.
+I*_i to H*_{i-1}, in the space and size of H_{i-1}; the generator's own stage i, with the caption's words, takes it on
+to Theta*_i and H*_i and decodes it to I**_i (L_REC). Theta_i is then aligned with Theta*_i (L_ALR), and the masked H_i
+with the masked H*_i (L_LVR). The paper draws one H*_i; both are needed: Theta_i comes before the stage, H_i after.
 
     L_G = sum_i L_Gi + sum_{i>=1} [L_ALR,i + lambda_1 L_REC,i + L_LVR,i] + lambda_2 L_DAMSM      (E14)
 
 The paper gives no lambda_1, lambda_2 or gamma. With 1/(N D) before norms that grow like sqrt(N D), L_ALR and L_LVR are
-thousands of times smaller than the adversarial terms; ``lambda_alr`` and ``lambda_lvr`` (1 as printed) make that visible.
+thousands of times smaller than the adversarial terms; ``lambda_alr`` and ``lambda_lvr`` (1 as printed) scale them.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ from t2i_core.text_encoder import Text
 
 @dataclass(frozen=True)
 class AttnGANConfig(SystemConfig):
-    lambda_damsm: float = 5.0  # AttnGAN's lambda (ALR-GAN's lambda_2): 5 on CUB, 50 on COCO
+    lambda_damsm: float = 5.0  # AttnGAN's lambda, ALR-GAN's lambda_2; a profile sets it (5 on CUB, 50 on COCO)
     lambda_kl: float = 1.0  # of the conditioning augmentation, in the published code
     mismatch: bool = False  # real images with another image's caption as fakes: in the published code, in no equation
 
@@ -110,7 +110,9 @@ class AttnGAN(System):
     def __init__(self, config: AttnGANConfig, damsm: DAMSM):
         super().__init__(config, damsm)
         self.generator = self.build_generator()
-        self.discriminators = nn.ModuleList(StageDiscriminator(r, config.ndf, config.text_dim) for r in config.resolutions)
+        self.discriminators = nn.ModuleList(
+            StageDiscriminator(r, config.ndf, config.text_dim) for r in config.resolutions
+        )
         initialise(self.generator)
         initialise(self.discriminators)
 
@@ -150,4 +152,3 @@ class AttnGAN(System):
             matching = self.damsm.losses(out.images[-1], out.text, batch.class_ids)
             losses |= {f"damsm_{name}": self.config.lambda_damsm * loss for name, loss in matching.items()}
         return losses
-

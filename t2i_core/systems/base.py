@@ -1,8 +1,9 @@
-"""The one small interface that every system offers; the loop, the metrics, the report and the explorer know only this."""
+"""The one small interface that every system offers: all that loop, metrics, report and explorer know."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -47,11 +48,11 @@ class SystemConfig:
 
     @classmethod
     def of(cls, p: Profile, **switches) -> SystemConfig:
-        """The profile's sizes with ``switches`` on top; an unknown switch raises, naming the nearest known one."""
+        """The profile's values with ``switches`` on top; an unknown switch raises, naming the nearest known one."""
         known = {f.name for f in dataclasses.fields(cls)}
         for name in switches:
             nearest(name, known, "switch")
-        shared = {f.name: getattr(p, f.name) for f in dataclasses.fields(SystemConfig)}
+        shared = {name: getattr(p, name) for name in known if hasattr(p, name)}
         return cls(**(shared | switches))
 
     def to_dict(self) -> dict:
@@ -93,7 +94,10 @@ class System(nn.Module):
 
     def noise(self, count: int, seed: int = 0) -> Tensor:
         """Standard normal noise (count, noise_size); row k depends on (seed, k) only, whatever the count or device."""
-        return torch.randn(count, self.noise_size, generator=random_generator(seed, purpose=3)).to(self.device)
+        # torch draws normal numbers in blocks of 16 and the last block anew: whole blocks a row keep rows the same
+        width = 16 * math.ceil(self.noise_size / 16)
+        drawn = torch.randn(count, width, generator=random_generator(seed, purpose=3))
+        return drawn[:, : self.noise_size].to(self.device)
 
     def train(self, mode: bool = True) -> System:
         super().train(mode)
@@ -107,10 +111,10 @@ class System(nn.Module):
 
         ``noise`` is (B, noise_size); without it, :meth:`noise` of ``seed``. An empty caption raises a UserError.
         """
-        text = captions if isinstance(captions, Text) else self.damsm.encode_text(captions)
-        count = len(text.sentence)
+        count = len(captions.sentence if isinstance(captions, Text) else captions)
         if count == 0:
             raise UserError("no caption to draw: give at least one")
+        text = captions if isinstance(captions, Text) else self.damsm.encode_text(captions)
         if noise is None:
             noise = self.noise(count, seed)
         if noise.shape != (count, self.noise_size):

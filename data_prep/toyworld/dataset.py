@@ -11,20 +11,20 @@ from typing import Any
 from PIL import Image
 
 from data_prep import prepared
-from data_prep.toyworld import scenes
-from data_prep.toyworld.scene import Scene
+from data_prep.toyworld import birds, faces, flowers, scenes
+from data_prep.toyworld.scene import TEST_STREAM, Scene
 from t2i_core.config import UserError, nearest
 
-_MODULES = {module.NAME: module for module in (scenes,)}
+_MODULES = {module.NAME: module for module in (scenes, birds, flowers, faces)}
 WORLDS: tuple[str, ...] = tuple(_MODULES)
-TEST_STREAM = 1 << 30  # test pictures have indices from here on, so that no train picture of any length is one of them
 SMALLEST, LARGEST = 8, 1024
+DRAWING = 1  # raise it when a picture or a caption changes, so that datasets drawn before are drawn again
 
 
 def draw(world: str, seed: int, index: int, size: int) -> Scene:
     """The picture `index` of a world, at size x size pixels: the same picture at every size, in every process.
 
-    Indices below 2**30 are the training stream, those from 2**30 on the test stream (`prepare` takes each from its start).
+    Indices below 2**30 are the training stream, those from 2**30 on the test stream; `prepare` takes the first of each.
     Raises UserError for an unknown world or a size outside 8..1024.
     """
     module = _MODULES[nearest(world, WORLDS, "world")]
@@ -44,9 +44,6 @@ def prepare(
     _check(size=size)
     if train < 1 or test < 1:
         raise UserError(f"train={train} and test={test}: a split needs at least one image; give numbers from 1 on")
-    arguments = {"world": world, "size": size, "train": train, "test": test, "seed": seed}
-    if prepared.is_current(out, arguments):
-        return prepared.read_manifest(out)
     counts = {"train": train, "test": test}
     return prepared.write(
         Path(out),
@@ -55,9 +52,9 @@ def prepare(
         kind="toy",
         size=size,
         seed=seed,
-        split_rule=getattr(module, "SPLIT_RULE", "train and test are two disjoint streams of one drawing process"),
-        class_disjoint=getattr(module, "CLASS_DISJOINT", False),
-        arguments=arguments,
+        split_rule=module.SPLIT_RULE,
+        class_disjoint=module.CLASS_DISJOINT,
+        arguments={"world": world, "size": size, **counts, "seed": seed, "drawing": DRAWING},
         licence="MIT (drawn by this project)",
         source="data_prep.toyworld",
         attributes=module.ATTRIBUTES,
@@ -69,7 +66,9 @@ def prepare(
 
 def _check(size: int, index: int = 0) -> None:
     if not SMALLEST <= size <= LARGEST:
-        raise UserError(f"size {size}: toy worlds are drawn at {SMALLEST} to {LARGEST} pixels; choose a size in between")
+        raise UserError(
+            f"size {size}: toy worlds are drawn at {SMALLEST} to {LARGEST} pixels; choose a size in between"
+        )
     if index < 0:
         raise UserError(f"index {index}: pictures are numbered from 0 on")
 

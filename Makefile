@@ -1,0 +1,68 @@
+# `make help` lists the targets. Each does its own set-up: a machine needs Python 3.11 or newer and make, nothing more.
+
+PROFILE ?= mini
+OUT ?= runs/reproduce
+WORLD ?= toy-scenes
+# where torch and torchvision come from, e.g. https://download.pytorch.org/whl/cpu for the small CPU-only build
+TORCH_INDEX ?=
+# pytest runs this many tests side by side
+JOBS ?= 2
+VENV ?= .venv
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+TORCH := $(shell grep -E '^torch(vision)?==' constraints.txt)
+
+.DEFAULT_GOAL := help
+.PHONY: help install test lint pairs reproduce prepare lab bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@echo
+	@echo "options:  PROFILE=smoke|mini|small|paper  OUT=runs/reproduce  WORLD=toy-scenes  JOBS=2  PYTHON=python3.12"
+	@echo "          TORCH_INDEX=https://download.pytorch.org/whl/cpu  (a small torch without CUDA)"
+
+# torch first, by itself: its index holds nothing but torch, and everything else must accept the torch that is there.
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found; install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(TORCH) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,bench]'
+	@touch $(READY)
+
+install: $(READY) ## make the environment in .venv (the other targets do it when it is needed)
+
+reproduce: $(READY) ## run the whole reproduction at PROFILE into OUT
+	$(BIN)/t2i reproduce --profile $(PROFILE) --out $(OUT)
+
+test: lint ## check style and notebook pairs, then run the tests
+	$(BIN)/python -m pytest -n $(JOBS)
+
+lint: $(READY) pairs ## check style only
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@if command -v actionlint >/dev/null; then actionlint; fi
+
+# The pair is compared, never synchronised: jupytext's own --sync trusts modification times, which a checkout resets.
+pairs: $(READY)
+	@for base in $$(ls notebooks/*.ipynb notebooks/*.py 2>/dev/null | sed -E 's/\.(ipynb|py)$$//' | sort -u); do \
+		test -f $$base.ipynb && test -f $$base.py || { echo "$$base: one of the pair .ipynb and .py is missing" >&2; exit 1; }; \
+		$(BIN)/jupytext --quiet --to py:percent --output - $$base.ipynb | $(BIN)/ruff format --quiet --stdin-filename $$base.py - \
+			| diff -u $$base.py - || { echo "$$base.ipynb and $$base.py differ; after an edit of the .py run:" \
+			"$(BIN)/jupytext --update --to ipynb $$base.py" >&2; exit 1; }; \
+	done
+
+prepare: $(READY) ## prepare the dataset WORLD for PROFILE
+	$(BIN)/t2i prepare $(WORLD) --profile $(PROFILE)
+
+lab: $(READY) ## open JupyterLab on the notebooks
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+bench: $(READY) ## measure speed and memory as ratios
+	$(BIN)/python tests/bench.py
+
+clean: ## remove .venv and caches; data/ and runs/ stay
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

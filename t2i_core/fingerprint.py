@@ -1,0 +1,71 @@
+"""What a notebook's result hangs on, as one hash: its cells, its parameters, the packages' code, and what it needs.
+
+Comments, docstrings and formatting change no result, so they change no hash: the code is hashed as its syntax tree.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import t2i_core
+
+PACKAGES = ("t2i_core", "data_prep")
+COLLECTING = ("claims", "cli", "doctor", "evidence", "fingerprint", "notebook_worker", "report", "reproduce", "results")
+LOOKING = ("explore", "figures")  # change what a notebook shows, not what a run is
+
+
+def sources_hash(without: Iterable[str] = COLLECTING) -> str:
+    """A hash of the code of both packages, but for the modules named in `without`."""
+    home = Path(t2i_core.__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    for package in PACKAGES:
+        for path in sorted((home / package).rglob("*.py")):
+            name = path.relative_to(home).as_posix()
+            if name not in {f"t2i_core/{module}.py" for module in without}:
+                digest.update(f"{name}\n{code(path.read_text(encoding='utf-8'))}\n".encode())
+    return digest.hexdigest()
+
+
+def training_hash() -> str:
+    """A hash of the code that decides what a trained run is; figures and widgets are not in it."""
+    return sources_hash((*COLLECTING, *LOOKING))
+
+
+def notebook_hash(notebook: dict, parameters: dict, sources: str, needs: Iterable[str]) -> str:
+    """A hash over the cells of an nbformat notebook (not their outputs), and over all else that its result hangs on.
+
+    `needs` are the hashes of the notebooks it needs, `sources` is that of the packages.
+    """
+    cells = [[cell["cell_type"], "".join(cell["source"])] for cell in notebook["cells"]]
+    return _hash([cells, parameters, sources, list(needs)])
+
+
+def notebook_code_hash(notebook: dict) -> str:
+    """A hash over what the notebook runs: its code cells, without comments and formatting."""
+    return _hash([code("".join(cell["source"])) for cell in notebook["cells"] if cell["cell_type"] == "code"])
+
+
+def code(text: str) -> str:
+    """Python code as its syntax tree without docstrings; what does not parse (a notebook's magics) stays as it is."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):
+        return text
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
+            first = node.body[0]
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                node.body = node.body[1:]
+    return ast.dump(tree)
+
+
+def _hash(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,266 @@
+"""All the numbers of a set of drawn images, and of a run: drawn, measured, written down.
+
+What is drawn is fixed: test captions in order, one noise row an image from (seed, row), every image, 8 bits a channel
+as anybody would save them. So a number depends on the run, n and the seed, and not on batch size or luck.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from t2i_core import systems
+from t2i_core.config import UserError, nearest, profile, write_json
+from t2i_core.data import CaptionDataset, load
+from t2i_core.metrics import weights
+from t2i_core.metrics.accuracy import all_images, encode
+from t2i_core.metrics.frechet import fid, kid
+from t2i_core.metrics.inception_score import inception_score
+from t2i_core.metrics.inspector import Reading
+from t2i_core.metrics.layout import KINDS, layout_accuracy
+from t2i_core.metrics.retrieval import r_precision
+from t2i_core.metrics.soa import attribute_accuracy, part_accuracy, semantic_object_accuracy
+from t2i_core.metrics.stats import Value
+from t2i_core.runs import Run
+from t2i_core.systems.base import System
+from t2i_core.train import make_accelerator, settle
+
+GROUPS = ("fid", "kid", "inception_score", "r_precision", "soa", "attributes", "layout")
+DRAW_BATCH = 64
+SETTLE_BATCHES = 4
+
+
+class _Subject:
+    """Images with what is asked about them; everything that costs a network is computed once, when first asked for."""
+
+    def __init__(self, images: Tensor, captions: Sequence[str], instruments: _Instruments):
+        self.images, self.captions, self.instruments = images, list(captions), instruments
+
+    @cached_property
+    def reading(self) -> Reading:
+        return self.instruments.inspector.read(self.images)
+
+    @cached_property
+    def pair(self) -> tuple[Tensor, Tensor]:
+        return encode(self.instruments.scorer, self.images, self.captions)
+
+
+class _Instruments:
+    """The inspector and the scorer of a world, on one device."""
+
+    def __init__(self, world: str, device: str | torch.device, folder: str | Path | None):
+        self.inspector = weights.load_inspector(world, device, folder)
+        self.scorer = weights.load_scorer(world, device, folder)
+
+
+def evaluate_images(
+    images: Tensor,
+    captions: Sequence[str],
+    truths: Sequence[Mapping[str, Any]],
+    caption_index: Sequence[int],
+    real_images: Tensor,
+    world: str,
+    device: str | torch.device = "cpu",
+    *,
+    metrics: str | Iterable[str] | None = "all",
+    seed: int = 0,
+    paired_real: Tensor | None = None,
+    protocol: Mapping[str, Any] | None = None,
+    weights_folder: str | Path | None = None,
+) -> dict[str, Value]:
+    """Measure images (n, 3, R, R) in [-1, 1] drawn for ``captions``.
+
+    ``truths`` and ``caption_index``: whose caption it was, and which. ``real_images`` (m, 3, R, R): the set FID and KID
+    compare with. ``paired_real`` (n, 3, R, R): the pictures the captions describe; the accuracies on them then stand in
+    the protocols ("on_real_images"), as the ceiling. ``metrics``: names of `GROUPS`; with "all", what cannot be
+    computed (too few images, a world without scorer) is left out with a warning; asked for by name, it raises.
+    """
+    groups = chosen_groups(metrics)
+    if not len(images) == len(captions) == len(truths) == len(caption_index):
+        lengths = f"{len(images)}, {len(captions)}, {len(truths)} and {len(caption_index)}"
+        raise ValueError(f"images, captions, truths and caption_index must be as many, not {lengths}")
+    instruments = _Instruments(world, device, weights_folder)
+    drawn, real = _Subject(images, captions, instruments), _Subject(real_images, [], instruments)
+    pictured = None if paired_real is None else _Subject(paired_real, captions, instruments)
+    base = {**(protocol or {}), "images": len(images), "captions_per_image": 1}
+    values: dict[str, Value] = {}
+    for group in groups:
+        try:
+            values |= _MEASURES[group](drawn, real, truths, caption_index, base, seed, pictured)
+        except UserError as error:
+            if metrics not in (None, "all"):
+                raise
+            warnings.warn(f"{group} is left out: {error}", stacklevel=2)
+    return values
+
+
+def chosen_groups(metrics: str | Iterable[str] | None) -> tuple[str, ...]:
+    """ "all" or None, one name, or several names of `GROUPS`; an unknown one raises, naming the nearest."""
+    if metrics in (None, "all"):
+        return GROUPS
+    asked = (metrics,) if isinstance(metrics, str) else tuple(metrics)
+    return tuple(nearest(name, GROUPS, "metric") for name in asked)
+
+
+def _features(measure: Callable[..., Value], name: str):
+    def run(drawn, real, truths, caption_index, base, seed, pictured) -> dict[str, Value]:
+        told = base | drawn.instruments.inspector.told
+        return {name: measure(real.reading.features, drawn.reading.features, protocol=told, seed=seed)}
+
+    return run
+
+
+def _inception(drawn, real, truths, caption_index, base, seed, pictured) -> dict[str, Value]:
+    inspector = drawn.instruments.inspector
+    said = " x ".join(which[-1] if which[0] != "color" else f"{which[1]} color" for which in inspector.config.classes)
+    value = inception_score(drawn.reading.classes, protocol=base | inspector.told | {"classes_are": said}, seed=seed)
+    if pictured is not None:
+        ceiling = inception_score(pictured.reading.classes, seed=seed, resamples=2).value
+        value = replace(value, protocol=value.protocol | {"on_real_images": round(ceiling, 4)})
+    return {"inception_score": value}
+
+
+def _retrieval(drawn, real, truths, caption_index, base, seed, pictured) -> dict[str, Value]:
+    scorer = drawn.instruments.scorer
+    if scorer is None:
+        raise UserError("no scorer knows the words of this dataset: build one with `t2i inspector --data` of it")
+
+    def measure(subject: _Subject) -> dict[str, Value]:
+        return {
+            "r_precision": r_precision(*subject.pair, seed=seed, same=subject.captions, protocol=base | scorer.told)
+        }
+
+    return _with_ceiling(measure, drawn, pictured)
+
+
+def _read(*measures: Callable[..., dict[str, Value]]):
+    """Measures of (reading, truths, caption_index, protocol=)."""
+
+    def run(drawn, real, truths, caption_index, base, seed, pictured) -> dict[str, Value]:
+        inspector = drawn.instruments.inspector
+        if not inspector.own:
+            return {}  # an inspector of another world cannot say what is in these pictures
+
+        def measure(subject: _Subject) -> dict[str, Value]:
+            told, values = base | inspector.told, {}
+            for one in measures:
+                values |= one(subject.reading, truths, caption_index, protocol=told)
+            return values
+
+        return _with_ceiling(measure, drawn, pictured)
+
+    return run
+
+
+def _with_ceiling(measure, drawn: _Subject, pictured: _Subject | None) -> dict[str, Value]:
+    values = measure(drawn)
+    if pictured is None:
+        return values
+    ceiling = measure(pictured)
+    return {
+        name: replace(value, protocol=value.protocol | {"on_real_images": round(ceiling[name].value, 4)})
+        for name, value in values.items()
+    }
+
+
+def _qualities(reading: Reading, truths, caption_index, protocol) -> dict[str, Value]:
+    kinds = [kind for kind in reading.kinds() if kind not in KINDS]
+    return part_accuracy(reading, truths, caption_index, kinds, protocol)
+
+
+_MEASURES = {
+    "fid": _features(fid, "fid"),
+    "kid": _features(kid, "kid"),
+    "inception_score": _inception,
+    "r_precision": _retrieval,
+    "soa": _read(semantic_object_accuracy, _qualities),
+    "attributes": _read(attribute_accuracy),
+    "layout": _read(layout_accuracy),
+}
+
+
+def caption_plan(dataset: CaptionDataset, n: int) -> tuple[list[int], list[int]]:
+    """Which image's caption row i is drawn for, and which of its captions: images in order, round after round; the
+    caption moves on by one from image to image and from round to round."""
+    size = len(dataset)
+    images = [i % size for i in range(n)]
+    return images, [(i + i // size) % len(dataset.captions[i % size]) for i in range(n)]
+
+
+@torch.no_grad()
+def draw(system: System, captions: Sequence[str], seed: int, batch_size: int = DRAW_BATCH) -> Tensor:
+    """The finest images (n, 3, R, R) of a system in eval mode, on the CPU, rounded to 8 bits a channel."""
+    noise = system.noise(len(captions), seed)
+    parts = []
+    for start in range(0, len(captions), batch_size):
+        rows = slice(start, start + batch_size)
+        parts.append(system.generate(list(captions[rows]), noise[rows]).images[-1].float().cpu())
+    return ((torch.cat(parts) + 1) * 127.5).round().clamp(0, 255) / 127.5 - 1
+
+
+def evaluate_run(
+    run: Run,
+    metrics: str | Iterable[str] | None = "all",
+    n: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    batch_size: int = DRAW_BATCH,
+    weights_folder: str | Path | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Measure a finished run on its test split and write metrics.json into its folder (kept: what was not asked anew).
+
+    ``n`` images (default: the profile's) against all real test images. With "fid" comes "fid_untrained", the same
+    measure of the same system before its first step. Returns {metric: {value, low, high, n, protocol}}.
+    """
+    groups = chosen_groups(metrics)
+    place = make_accelerator(device, "fp32").device
+    system = run.system(place)
+    p, config = profile(run.config.profile), run.config
+    resolution = system.config.resolutions[-1]
+    dataset = load(config.data, "test", (resolution,))
+    n = n or p.evaluation_images
+    rows, which = caption_plan(dataset, n)
+    captions = [dataset.caption(i, k) for i, k in zip(rows, which, strict=True)]
+    real = all_images(dataset, resolution)
+    told = {
+        "split": "test", "real_images": len(real), "resolution": resolution, "seed": seed,
+        "captions": "test images in order, caption (i + i // N) mod k of image i mod N", "noise": f"seed {seed}, row i",
+        "data": dataset.manifest["arguments"],
+    }  # fmt: skip
+    common = {"device": place, "seed": seed, "protocol": told, "weights_folder": weights_folder}
+    asked = (captions, [dataset.truth[i] for i in rows], which, real, config.world)
+    drawn = draw(system, captions, seed, batch_size)
+    values = evaluate_images(drawn, *asked, metrics=metrics, paired_real=real[rows], **common)
+    if "fid" in groups and "fid" in values:
+        before = draw(untrained(run, system, captions), captions, seed, batch_size)
+        values["fid_untrained"] = evaluate_images(before, *asked, metrics="fid", **common)["fid"]
+    found = run.metrics | {name: value.to_dict() for name, value in values.items()}
+    write_json(run.folder / "metrics.json", found)
+    return found
+
+
+def untrained(run: Run, system: System, captions: Sequence[str]) -> System:
+    """The run's system as it was before its first step, reading words as now; batch norms settled on its own images, so
+    that it is judged by its weights and not by statistics that were never measured."""
+    config = run.config
+    switches = run.system_config | {"resolutions": tuple(run.system_config["resolutions"])}
+    fresh = systems.create(config.system, config.profile, damsm=system.damsm, seed=config.seed, **switches)
+    fresh = fresh.to(system.device)
+    noise = fresh.noise(DRAW_BATCH * SETTLE_BATCHES, seed=1)
+
+    def batches():
+        for part in range(0, min(len(captions), len(noise)), DRAW_BATCH):
+            chosen = list(captions[part : part + DRAW_BATCH])
+            if len(chosen) > 1:  # batch statistics of one image say nothing
+                yield fresh.damsm.encode_text(chosen), noise[part : part + len(chosen)]
+
+    with torch.no_grad():
+        settle(fresh.generator, batches())
+    return fresh.eval().requires_grad_(False)

@@ -1,0 +1,104 @@
+"""Does an image find its own caption among others? R-precision and recall at k, from features of a scoring encoder.
+
+The encoder must never be the one that trained the generator (GR-GAN Q5 shows what happens then: scores above those of
+real images). Scores are cosines; a tie counts against the true caption, so that collapsed features score 0, not 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from t2i_core.config import UserError
+from t2i_core.metrics.stats import Value, as_rows, proportion
+
+CHUNK = 1024
+
+
+def r_precision(
+    image_features: ArrayLike | Tensor,
+    text_features: ArrayLike | Tensor,
+    distractors: int = 99,
+    seed: int = 0,
+    same: Sequence | None = None,
+    protocol: Mapping[str, Any] | None = None,
+) -> Value:
+    """The share of images whose own caption scores above ``distractors`` random captions of other images.
+
+    image_features, text_features (n, d), row i of one belongs to row i of the other. ``same`` (n labels): captions
+    with an equal label (the same text, the same class) are no distractors of each other. The distractors of image i
+    depend on (seed, n, same) only. Chance is 1 / (distractors + 1).
+    """
+    image, text = _unit_rows(image_features, text_features)
+    n, group = len(image), _groups(same, len(image))
+    largest = int(torch.bincount(group).max())
+    if n - largest < distractors:
+        raise UserError(
+            f"R-precision needs {distractors} captions of other images beside each image's own, and among {n} images "
+            f"there are only {n - largest}: measure more images"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    hits = []
+    for rows in torch.arange(n).split(CHUNK):
+        order = torch.rand(len(rows), n, generator=generator)
+        order.masked_fill_(group[rows, None] == group[None], 2.0)  # never drawn: sorts behind every other caption
+        drawn = order.topk(distractors, dim=1, largest=False).indices
+        scores = image[rows] @ text.T
+        own = (image[rows] * text[rows]).sum(1)
+        hits.append(own > scores.gather(1, drawn).amax(1) + 1e-12)
+    said = {"score": "cosine", "distractors": distractors, "seed": seed, "chance": 1 / (distractors + 1)}
+    if same is not None:
+        said["never_distractors"] = "captions with the same text or class"
+    return proportion(torch.cat(hits).numpy(), protocol={**(protocol or {}), **said})
+
+
+def recall_at_k(
+    image_features: ArrayLike | Tensor,
+    text_features: ArrayLike | Tensor,
+    k: Sequence[int] = (1, 5, 10),
+    same: Sequence | None = None,
+    protocol: Mapping[str, Any] | None = None,
+) -> dict[str, dict[int, Value]]:
+    """{"image_to_text": {k: Value}, "text_to_image": {k: Value}}: is the true partner among the k best of all n?
+
+    Features (n, d) in pairs; ``same`` as in :func:`r_precision`: partners with an equal label do not push the true one
+    down.
+    """
+    image, text = _unit_rows(image_features, text_features)
+    n, group = len(image), _groups(same, len(image))
+    if n < max(k):
+        raise UserError(f"recall at {max(k)} among {n} images means nothing: measure at least {max(k)} images")
+    found: dict[str, dict[int, Value]] = {}
+    for name, asking, answering in (("image_to_text", image, text), ("text_to_image", text, image)):
+        before = []
+        for rows in torch.arange(n).split(CHUNK):
+            scores = asking[rows] @ answering.T
+            own = (asking[rows] * answering[rows]).sum(1, keepdim=True)
+            ahead = (scores >= own - 1e-12) & (group[rows, None] != group[None])
+            before.append(ahead.sum(1))
+        rank = torch.cat(before)
+        said = {**(protocol or {}), "score": "cosine", "among": n}
+        found[name] = {top: proportion((rank < top).numpy(), protocol={**said, "k": top}) for top in k}
+    return found
+
+
+def _unit_rows(image_features: ArrayLike | Tensor, text_features: ArrayLike | Tensor) -> tuple[Tensor, Tensor]:
+    image = torch.from_numpy(as_rows(image_features, "image features"))
+    text = torch.from_numpy(as_rows(text_features, "text features"))
+    if image.shape != text.shape:
+        raise ValueError(f"features must come in pairs of one length, not {tuple(image.shape)} and {tuple(text.shape)}")
+    return F.normalize(image, dim=1), F.normalize(text, dim=1)
+
+
+def _groups(same: Sequence | None, n: int) -> Tensor:
+    if same is None:
+        return torch.arange(n)
+    if len(same) != n:
+        raise ValueError(f"{len(same)} labels for {n} images")
+    numbers: dict = {}
+    return torch.tensor([numbers.setdefault(label, len(numbers)) for label in same])

@@ -1,0 +1,151 @@
+"""What every notebook sets up the same way: dataset, matching model, and runs that are trained once, then loaded."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from t2i_core.config import Profile, RunConfig, UserError, profile, project_root, write_json
+from t2i_core.damsm import DAMSM, train_matcher
+from t2i_core.data import CaptionDataset, load
+from t2i_core.runs import Run, progress
+from t2i_core.train import finished, make_accelerator, train
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """One notebook's place to work. Made by :func:`open_workbench`."""
+
+    data: Path
+    profile: Profile
+    seed: int
+    run_dir: Path
+    device: str
+
+    @property
+    def world(self) -> str:
+        return self.train_set.manifest["name"]
+
+    @cached_property
+    def train_set(self) -> CaptionDataset:
+        return load(self.data, "train", self.profile.resolutions)
+
+    @cached_property
+    def test_set(self) -> CaptionDataset:
+        return load(self.data, "test", self.profile.resolutions)
+
+    @property
+    def matcher_folder(self) -> Path:
+        return self.run_dir / "runs" / f"matcher-{self.world}-s{self.seed}"
+
+    def damsm(self) -> DAMSM:
+        """The pre-trained matching model of this run folder, on the CPU; trained now if it is not there yet."""
+        if not (self.matcher_folder / "matcher.json").exists():
+            device = make_accelerator(self.device).device
+            train_matcher(
+                load(self.data, "train", self.profile.resolutions).to(device),
+                self.matcher_folder,
+                self.profile,
+                self.seed,
+                progress=lambda steps: progress(steps, "matching model"),
+            )
+        return DAMSM.load(self.matcher_folder)
+
+    def config(self, system: str, variant: str = "default", **settings) -> RunConfig:
+        """The run configuration of a system or ablation in this run folder."""
+        return RunConfig(
+            system=system,
+            variant=variant,
+            world=self.world,
+            data=str(self.data),
+            profile=self.profile.name,
+            seed=self.seed,
+            matcher=str(self.matcher_folder),
+            **settings,
+        )
+
+    def run_folder(self, system: str, variant: str = "default") -> Path:
+        return self.run_dir / "runs" / f"{system}-{variant}-{self.world}-s{self.seed}"
+
+    def trained(self, system: str, variant: str = "default", **settings) -> Run:
+        """Train a system, or load it where this very training is in the run folder already."""
+        self.damsm()
+        return train(self.config(system, variant, **settings), self.run_folder(system, variant), self.device)
+
+    def trained_side_by_side(self, asked: Sequence[tuple[str, str]], jobs: int | None = None, **settings) -> list[Run]:
+        """Train several (system, variant) pairs, each in a process of its own, ``jobs`` at a time (one thread each on a
+        CPU: for networks this small that is faster than one after the other with all threads). On a GPU, in turn."""
+        on_gpu = make_accelerator(self.device).device.type == "cuda"
+        jobs = jobs or (1 if on_gpu else max(1, torch.get_num_threads(), len(os.sched_getaffinity(0))))
+        if on_gpu or jobs == 1:
+            return [self.trained(system, variant, **settings) for system, variant in asked]
+        self.damsm()
+        waiting = [pair for pair in asked if not finished(self.config(*pair, **settings), self.run_folder(*pair))]
+        running: dict[subprocess.Popen, tuple[str, str]] = {}
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    running[self._start(*waiting[0], **settings)] = waiting.pop(0)
+                done = next((process for process in running if process.poll() is not None), None)
+                if done is None:
+                    time.sleep(0.2)
+                    continue
+                system, variant = running.pop(done)
+                if done.returncode != 0:
+                    output = self.run_folder(system, variant) / "output.log"
+                    tail = output.read_text(encoding="utf-8", errors="replace")[-2000:]
+                    raise UserError(f"training {system} ({variant}) failed; the end of {output}:\n{tail}")
+                print(f"trained {system} ({variant})", flush=True)
+        finally:
+            for process in running:  # only after an error or Ctrl-C
+                process.terminate()
+                process.wait()
+        return [Run(self.run_folder(system, variant)) for system, variant in asked]
+
+    def _start(self, system: str, variant: str, **settings) -> subprocess.Popen:
+        """Train in a process of its own, with one thread; what it says goes to output.log in the run folder."""
+        folder = self.run_folder(system, variant)
+        request = write_json(folder / "request.json", self.config(system, variant, **settings).to_dict())
+        command = [sys.executable, "-m", "t2i_core.workbench", str(request), str(folder), self.device]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        with open(folder / "output.log", "w") as log:
+            return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+
+    def finding(self, name: str, value: float, low: float, high: float, n: int, note: str) -> dict:
+        """Write down a number that a claim rests on: run_dir/findings/<name>.json, and return it."""
+        found = {"id": name, "value": value, "low": low, "high": high, "n": n, "note": note}
+        found |= {"profile": self.profile.name, "seed": self.seed}
+        write_json(self.run_dir / "findings" / f"{name}.json", found)
+        return found
+
+
+def open_workbench(
+    data: str | Path,
+    profile_name: str = "mini",
+    seed: int = 0,
+    run_dir: str | Path = "runs/notebooks",
+    device: str = "auto",
+) -> Workbench:
+    """``data`` is a prepared dataset; the four others are every notebook's parameters. A relative ``run_dir`` lies in
+    the project's folder, wherever the notebook works."""
+    bench = Workbench(Path(data), profile(profile_name), seed, project_root() / run_dir, device)
+    bench.train_set.manifest  # noqa: B018 - a missing dataset shows here, not in the middle of a notebook
+    return bench
+
+
+def _train_requested(request: str, folder: str, device: str) -> None:
+    import json
+
+    train(RunConfig.from_dict(json.loads(Path(request).read_text())), folder, device)
+
+
+if __name__ == "__main__":
+    _train_requested(*sys.argv[1:])

@@ -1,0 +1,196 @@
+"""The rule behind the verdicts, on simulated runs whose truth is known."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from t2i_core import claims, evidence
+from t2i_core.config import UserError
+from t2i_core.results import write_finding
+
+
+def run(
+    system="alr-gan", variant="default", seed=0, world="toy-scenes", steps=1500, protocol=None, trained=True, **metrics
+):
+    """A run's entry of results.json; metrics by name and value."""
+    entries = {
+        name: {"value": v, "low": v - 1, "high": v + 1, "n": 9, "protocol": protocol} for name, v in metrics.items()
+    }
+    return {
+        "system": system, "variant": variant, "world": world, "seed": seed, "steps": steps, "train_seconds": 60.0,
+        "parameters": {"generator": 1000}, "trained_here": trained, "metrics": entries,
+    }  # fmt: skip
+
+
+def pair(seed, ours, against, **both):
+    return [run("alr-gan", seed=seed, fid=ours, **both), run("attngan", seed=seed, fid=against, **both)]
+
+
+def judged(runs=(), findings=(), profile="mini"):
+    return {c["id"]: c for c in claims.judge(list(runs), list(findings), profile)}
+
+
+def simulate(effect: float, seeds: int, times: int, spread: float = 1.0) -> dict[str, float]:
+    """How often each verdict falls when the true difference is `effect` and seeds differ by `spread`."""
+    draw = np.random.default_rng(0)
+    fallen = [evidence.verdict(draw.normal(effect, spread, seeds).tolist(), "mini")[0] for _ in range(times)]
+    return {v: fallen.count(v) / times for v in evidence.VERDICTS}
+
+
+def test_no_true_difference_is_called_a_finding_as_rarely_as_promised():
+    share = simulate(effect=0.0, seeds=5, times=400)
+    # 2.5 % each way; 400 draws of it lie below 6 % all but surely
+    assert share["reproduced"] < 0.06 and share["not reproduced"] < 0.06
+    assert share["inconclusive"] > 0.9
+
+
+def test_a_large_true_difference_is_found_and_its_sign_decides():
+    assert simulate(effect=4.0, seeds=5, times=100)["reproduced"] > 0.95
+    assert simulate(effect=-4.0, seeds=5, times=100)["not reproduced"] > 0.95
+
+
+def test_seeds_that_share_their_luck_are_compared_pair_by_pair():
+    # each seed's luck is ten times the effect; only the differences within a seed show it
+    luck = [0.0, 10.0, 25.0]
+    runs = [r for seed, x in enumerate(luck) for r in pair(seed, 30 + x + 0.1 * seed, 32 + x)]
+    claim = judged(runs)["ALRGAN-T1-FID"]
+    assert claim["verdict"] == "reproduced"
+    assert claim["measured"]["difference"]["value"] == pytest.approx(1.9)
+    unpaired = stats.ttest_ind([30, 40.1, 55.2], [32, 42, 57])
+    assert unpaired.pvalue > 0.5
+
+
+def test_the_interval_is_the_paired_t_test_of_scipy():
+    ours, against = [30.0, 31.0, 33.5, 29.0], [34.0, 33.0, 36.0, 30.5]
+    claim = judged([r for s, (a, b) in enumerate(zip(ours, against, strict=True)) for r in pair(s, a, b)])[
+        "ALRGAN-T1-FID"
+    ]
+    bounds = stats.ttest_rel(against, ours).confidence_interval(0.95)
+    found = claim["measured"]["difference"]
+    assert (found["low"], found["high"], found["n"]) == (pytest.approx(bounds.low), pytest.approx(bounds.high), 4)
+
+
+def test_higher_is_better_where_it_is():
+    worse = [run(s, seed=k, r_precision=v) for k in range(3) for s, v in (("alr-gan", 0.5 + k / 99), ("attngan", 0.7))]
+    assert judged(worse)["ALRGAN-T1-RP"]["verdict"] == "not reproduced"
+    better = [run(s, seed=k, r_precision=v) for k in range(3) for s, v in (("alr-gan", 0.8 + k / 99), ("attngan", 0.7))]
+    assert judged(better)["ALRGAN-T1-RP"]["verdict"] == "reproduced"
+
+
+def test_too_few_seeds_are_inconclusive_however_large_the_difference():
+    claim = judged(pair(0, 10, 90) + pair(1, 11, 91))["ALRGAN-T1-FID"]
+    assert claim["verdict"] == "inconclusive" and "2 seeds of at least 3" in claim["why"]
+
+
+def test_a_smoke_run_proves_nothing():
+    runs = [r for seed in range(5) for r in pair(seed, 10 + seed / 10, 90)]
+    assert judged(runs)["ALRGAN-T1-FID"]["verdict"] == "reproduced"
+    for claim in judged(runs, profile="smoke").values():
+        assert claim["verdict"] in ("inconclusive", "not run")
+    assert "mean nothing" in judged(runs, profile="smoke")["ALRGAN-T1-FID"]["why"]
+
+
+def test_equal_differences_have_an_interval_without_width():
+    assert evidence.interval([2.0, 2.0, 2.0]) == evidence.Interval(2.0, 2.0, 2.0, 3)
+    assert evidence.verdict([0.0, 0.0, 0.0], "mini")[0] == "inconclusive"
+    assert evidence.interval([1.5]).low is None
+    with pytest.raises(ValueError, match="at least one"):
+        evidence.interval([])
+
+
+@pytest.mark.parametrize("other", [{"steps": 400}, {"world": "toy-birds"}, {"protocol": {"images": 50}}])
+def test_runs_that_differ_in_more_than_the_system_are_not_compared(other):
+    runs = [
+        r
+        for s in range(3)
+        for r in (run("alr-gan", seed=s, fid=9 + s), run("attngan", seed=s, fid=50 + 2 * s, **other))
+    ]
+    claim = judged(runs)["ALRGAN-T1-FID"]
+    assert claim["verdict"] == "inconclusive" and "no two runs" in claim["why"]
+
+
+def test_a_protocol_may_differ_between_seeds_and_in_what_was_found():
+    def noted(seed, found):
+        return {"seed": seed, "images": 100, "effective_n": found, "classes": {"house": found}}
+
+    runs = [
+        run(system, seed=s, fid=fid + s * fid / 100, protocol=noted(s, fid))
+        for s in range(3)
+        for system, fid in (("alr-gan", 30.0), ("attngan", 40.0))
+    ]
+    claim = judged(runs)["ALRGAN-T1-FID"]
+    assert claim["measured"]["seeds"] == [0, 1, 2] and claim["verdict"] == "reproduced"
+
+
+def test_nothing_measured_is_not_run_and_says_what_is_missing():
+    every = judged()
+    assert {c["verdict"] for c in every.values()} == {"not run"}
+    assert "attngan" in judged([run(fid=3)])["ALRGAN-T1-FID"]["why"]
+    assert "alr-gan no-pr" in judged([run(fid=3)])["ALRGAN-Ab3"]["why"]
+
+
+def test_ablations_are_compared_with_the_whole_system():
+    runs = [r for s in range(3) for r in (run(seed=s, fid=30 + s), run(variant="no-sr", seed=s, fid=35 + s + s / 10))]
+    every = judged(runs)
+    assert every["ALRGAN-Ab4"]["verdict"] == "reproduced"
+    assert every["ALRGAN-Ab4"]["measured"]["alr-gan no-sr"] == [35, 36.1, 37.2]
+    assert every["ALRGAN-Ab1"]["verdict"] == "not run"
+
+
+def test_loaded_weights_prove_nothing_about_training():
+    runs = [r for s in range(3) for r in pair(s, 30 + s / 10, 40, trained=False)]
+    assert judged(runs)["ALRGAN-T1-FID"]["verdict"] == "not run"
+
+
+def test_findings_are_judged_over_their_seeds():
+    findings = [
+        {"id": "ALRGAN-Q2", "seed": s, "value": 0.4 + s / 50, "low": 0.1, "high": 0.9, "n": 20} for s in range(3)
+    ]
+    claim = judged(findings=findings)["ALRGAN-Q2"]
+    assert claim["verdict"] == "reproduced"
+    assert claim["measured"]["mean"]["value"] == pytest.approx(0.42)
+    assert judged(findings=findings[:1])["ALRGAN-Q2"]["verdict"] == "inconclusive"
+    against = [f | {"value": -f["value"]} for f in findings]
+    assert judged(findings=against)["ALRGAN-Q2"]["verdict"] == "not reproduced"
+
+
+def test_promises_hold_only_if_every_run_keeps_them():
+    kept = [run(s, seed=k, fid=40.0, fid_untrained=100.0) for s in ("attngan", "alr-gan") for k in (0, 1)]
+    assert judged(kept)["PROMISE-FID"]["verdict"] == "reproduced"
+    broken = [*kept[:-1], run("alr-gan", seed=1, fid=50.0, fid_untrained=100.0)]  # half is not under half
+    assert judged(broken)["PROMISE-FID"]["verdict"] == "not reproduced"
+    assert judged(kept[:2])["PROMISE-FID"]["verdict"] == "not run"
+    assert judged(kept, profile="smoke")["PROMISE-FID"]["verdict"] == "inconclusive"
+    right = [run(s, setting_accuracy=0.8) for s in ("attngan", "alr-gan")]
+    assert judged(right)["PROMISE-SETTING"]["verdict"] == "reproduced"
+    wrong = [run("attngan", setting_accuracy=0.9), run("alr-gan", setting_accuracy=0.799)]
+    assert judged(wrong)["PROMISE-SETTING"]["verdict"] == "not reproduced"
+
+
+def test_cost_is_described_and_not_judged():
+    claim = judged([run(), run("attngan")])["ALRGAN-T2"]
+    assert claim["verdict"] == "inconclusive" and claim["measured"]["alr-gan"]["train_seconds"] == 60.0
+
+
+def test_every_claim_says_what_is_published_or_that_it_is_not_known():
+    ids = [claim.id for claim in claims.CLAIMS]
+    assert len(set(ids)) == len(ids)
+    for claim in claims.CLAIMS:
+        assert claim.published and claim.statement.endswith(".")
+    for word in ("3 seeds", "95%", "smoke", "0"):
+        assert word in claims.RULE
+
+
+def test_a_finding_for_no_claim_is_refused(tmp_path):
+    with pytest.raises(UserError, match="did you mean 'ALRGAN-Q2'"):
+        write_finding(tmp_path, "ALRGAN-Q3", 1.0, seed=0)
+    assert not list(tmp_path.iterdir())
+    path = write_finding(tmp_path, "ALRGAN-Q2", 1.0, seed=0, low=-math.inf)
+    assert '"low": null' in path.read_text()
+
+
+def test_an_unknown_profile_is_refused():
+    with pytest.raises(UserError, match="did you mean 'small'"):
+        claims.judge([], [], "smal")

@@ -1,0 +1,195 @@
+"""DAMSM's word and sentence losses against a double loop over captions and images, written from the equations."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from tiny import CAPTIONS, RESOLUTIONS, batch, matcher, randn
+from torch import Tensor
+from torch.autograd import gradcheck
+from torch.testing import assert_close
+
+from t2i_core.matching import sentence_loss, word_contexts, word_loss, word_scores
+
+LENGTHS = (4, 1, 3, 2)
+MASK = torch.arange(4) < torch.tensor(LENGTHS)[:, None]
+CLASSES = (0, 1, 0, 2)  # the first and the third are of one class
+
+
+def tensor(values) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def cosine(a: Tensor, b: Tensor) -> float:
+    return float(a @ b) / math.sqrt(float(a @ a) * float(b @ b))
+
+
+def word_score(regions: Tensor, words: Tensor, gamma1: float, gamma2: float) -> float:
+    """R(Q, D) of one image's regions (D, N) and one caption's real words (D, T), word by word."""
+    n, t = regions.shape[1], words.shape[1]
+    similarity = [[float(words[:, j] @ regions[:, k]) for k in range(n)] for j in range(t)]
+    over_words = [[math.exp(similarity[j][k]) for k in range(n)] for j in range(t)]
+    for k in range(n):
+        total = sum(over_words[j][k] for j in range(t))
+        for j in range(t):
+            over_words[j][k] /= total
+    powers = 0.0
+    for j in range(t):
+        sharp = [math.exp(gamma1 * over_words[j][k]) for k in range(n)]
+        context = sum(sharp[k] / sum(sharp) * regions[:, k] for k in range(n))
+        powers += math.exp(gamma2 * cosine(context, words[:, j]))
+    return math.log(powers) / gamma2
+
+
+def contrast(scores: list[list[float]], gamma: float, classes=None) -> float:
+    """-log of the share of the pair (i, i) among image i's captions, and among caption i's images; means, added."""
+    n = len(scores)
+    loss = 0.0
+    for i in range(n):
+        others = [j for j in range(n) if j == i or classes is None or classes[j] != classes[i]]
+        own = math.exp(gamma * scores[i][i])
+        loss -= math.log(own / sum(math.exp(gamma * scores[i][j]) for j in others)) / n
+        loss -= math.log(own / sum(math.exp(gamma * scores[j][i]) for j in others)) / n
+    return loss
+
+
+def inputs(seed: int = 0) -> tuple[Tensor, Tensor]:
+    return randn(4, 5, 2, 3, seed=seed), randn(4, 5, 4, seed=seed + 1)
+
+
+def scores_by_loop(regions: Tensor, words: Tensor, gamma1: float, gamma2: float) -> list[list[float]]:
+    captions = [caption[:, :length] for caption, length in zip(words, LENGTHS, strict=True)]
+    return [[word_score(image.flatten(1), caption, gamma1, gamma2) for caption in captions] for image in regions]
+
+
+@pytest.mark.parametrize(("gamma1", "gamma2"), [(5.0, 5.0), (4.0, 5.0), (1.0, 2.0)])
+def test_word_scores_against_a_loop_over_images_and_captions(gamma1, gamma2):
+    regions, words = inputs()
+    expected = tensor(scores_by_loop(regions, words, gamma1, gamma2))
+    assert_close(word_scores(regions, words, MASK, gamma1, gamma2), expected)
+
+
+@pytest.mark.parametrize("classes", [None, CLASSES])
+@pytest.mark.parametrize("gammas", [(5.0, 5.0, 10.0), (4.0, 5.0, 10.0), (2.0, 3.0, 1.0)])
+def test_word_loss_against_a_double_loop(classes, gammas):
+    regions, words = inputs()
+    expected = contrast(scores_by_loop(regions, words, *gammas[:2]), gammas[2], classes)
+    ids = None if classes is None else torch.tensor(classes)
+    assert_close(word_loss(regions, words, MASK, ids, *gammas).item(), expected)
+
+
+@pytest.mark.parametrize("classes", [None, CLASSES])
+@pytest.mark.parametrize("gamma", [1.0, 10.0])
+def test_sentence_loss_against_a_double_loop(classes, gamma):
+    image, sentence = randn(4, 6), randn(4, 6, seed=1)
+    expected = contrast([[cosine(v, s) for s in sentence] for v in image], gamma, classes)
+    ids = None if classes is None else torch.tensor(classes)
+    assert_close(sentence_loss(image, sentence, gamma, ids).item(), expected)
+
+
+def test_defaults_are_the_published_gammas():
+    (regions, words), image, sentence = inputs(), randn(4, 6), randn(4, 6, seed=1)
+    assert_close(word_loss(regions, words, MASK), word_loss(regions, words, MASK, None, 5.0, 5.0, 10.0))
+    assert_close(sentence_loss(image, sentence), sentence_loss(image, sentence, 10.0))
+
+
+@pytest.mark.parametrize("gamma", [1.0, 10.0])
+def test_gamma_stands_inside_of_the_exponent(gamma):
+    # cosines are the identity: each direction is ln(1 + e^-gamma). Outside of the exponent, gamma would cancel
+    image = sentence = tensor([[2, 0], [0, 3]])
+    assert_close(sentence_loss(image, sentence, gamma).item(), 2 * math.log(1 + math.exp(-gamma)))
+
+
+def test_samples_of_one_class_are_no_negatives_of_each_other():
+    image, sentence, same = randn(3, 4), randn(3, 4, seed=1), torch.tensor([5, 5, 5])
+    assert sentence_loss(image, sentence, class_ids=same) == 0
+    regions, words = inputs()
+    assert word_loss(regions, words, MASK, torch.zeros(4)) == 0
+    different = torch.tensor([2, 0, 1])
+    assert_close(sentence_loss(image, sentence, class_ids=different), sentence_loss(image, sentence))
+
+
+def test_sentence_loss_gradient():
+    image, sentence = randn(3, 4).requires_grad_(), randn(3, 4, seed=1).requires_grad_()
+    assert gradcheck(lambda v, s: sentence_loss(v, s, 3.0, torch.tensor([0, 1, 0])), (image, sentence))
+    # with an identity of cosines, dL/dcos is -2 gamma (1 - p) / B on the diagonal; the gradient turns v_1 away from s_2
+    image = tensor([[1, 0], [0, 1]]).requires_grad_()
+    sentence_loss(image, tensor([[1, 0], [0, 1]]), gamma=2.0).backward()
+    wrong = math.exp(-2) / (1 + math.exp(-2))
+    assert_close(image.grad, tensor([[0, 2.0 * wrong], [2.0 * wrong, 0]]))
+
+
+def test_word_loss_gradient():
+    regions, words = randn(2, 3, 4).requires_grad_(), randn(2, 3, 2, seed=1).requires_grad_()
+    mask = torch.tensor([[True, True], [True, False]])
+    assert gradcheck(lambda r, w: word_loss(r, w, mask, None, 2.0, 2.0, 3.0), (regions, words))
+    loss = word_loss(regions, words, mask)
+    loss.backward()
+    assert (words.grad[1, :, 1] == 0).all()  # padding learns nothing
+    step = 0.01 / regions.grad.norm()
+    assert word_loss((regions - step * regions.grad).detach(), words, mask) < loss
+
+
+# ---------------------------------------------------------------- masks
+
+
+def test_padding_gets_no_attention_and_the_real_words_all_of_it():
+    regions, words = inputs()
+    attention, cosines = word_contexts(regions, words, MASK)
+    assert attention.shape == (4, 4, 4, 6) and cosines.shape == (4, 4, 4)
+    assert (attention[:, ~MASK] == 0).all()
+    assert_close(attention[:, MASK].sum(-1), torch.ones(4, sum(LENGTHS), dtype=torch.float64))
+
+
+def test_what_stands_in_the_padding_changes_nothing():
+    regions, words = inputs()
+    rubbish = words.masked_fill(~MASK[:, None], 50.0)
+    assert_close(word_scores(regions, rubbish, MASK), word_scores(regions, words, MASK), rtol=0, atol=0)
+    wider, wider_mask = torch.nn.functional.pad(rubbish, (0, 3), value=9.0), torch.nn.functional.pad(MASK, (0, 3))
+    assert_close(word_loss(regions, wider, wider_mask), word_loss(regions, words, MASK))
+
+
+def test_every_score_is_that_of_its_own_image_and_caption_alone():
+    regions, words = inputs()
+    together = word_scores(regions, words, MASK)
+    for i in range(4):
+        for c, length in enumerate(LENGTHS):
+            alone = word_scores(regions[i : i + 1], words[c : c + 1, :, :length], MASK[c : c + 1, :length])
+            assert_close(together[i, c], alone[0, 0])
+
+
+def test_losses_do_not_depend_on_the_order_of_the_batch():
+    regions, words = inputs()
+    order, ids = torch.tensor([2, 0, 3, 1]), torch.tensor(CLASSES)
+    assert_close(word_loss(regions[order], words[order], MASK[order], ids[order]), word_loss(regions, words, MASK, ids))
+    image, sentence = randn(4, 6), randn(4, 6, seed=1)
+    assert_close(
+        sentence_loss(image[order], sentence[order], 10.0, ids[order]), sentence_loss(image, sentence, 10.0, ids)
+    )
+
+
+# ---------------------------------------------------------------- the matching model
+
+
+def test_the_matching_model_adds_nothing_to_the_two_losses():
+    model, given = matcher(), batch(class_ids=CLASSES)
+    text = model.encode_text(list(CAPTIONS))
+    losses = model.losses(given.images[-1], text, given.class_ids)
+    seen = model.encode_image(given.images[-1])
+    c = model.config
+    captions = [words[:, :length] for words, length in zip(text.words, text.mask.sum(1).tolist(), strict=True)]
+    scores = [[word_score(v.flatten(1), words, c.gamma1, c.gamma2) for words in captions] for v in seen.regions]
+    assert set(losses) == {"words", "sentence"}
+    assert_close(losses["words"].item(), contrast(scores, c.gamma3, CLASSES))
+    cosines = [[cosine(v, s) for s in text.sentence] for v in seen.image]
+    assert_close(losses["sentence"].item(), contrast(cosines, c.gamma3, CLASSES))
+
+
+def test_the_matching_model_reads_images_of_any_stage():
+    model = matcher()
+    for given, resolution in zip(batch().images, RESOLUTIONS, strict=True):
+        seen = model.encode_image(given)
+        assert given.shape[-1] == resolution
+        assert seen.regions.shape == (4, 12, 8, 8) and seen.image.shape == (4, 12)
