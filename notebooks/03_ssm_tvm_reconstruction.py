@@ -229,10 +229,17 @@ def show_words(i):
 
 
 # %% [markdown]
-# The first test image with two things of different colours and a caption that is short enough to show:
+# The first test image that shows two things of two colours and whose caption names its setting, in few words:
+
 
 # %%
-two = [i for i in range(count) if len({p["color"] for p in test.truth[i]["parts"]}) == 2 and len(tokens.words[i]) < 12]
+def tells(i):
+    """Two things of two colours, a setting, and few enough words to show."""
+    told = [kind for *_, kind in test.truth[i]["words"][0]]
+    return told.count("name") == len({p["color"] for p in test.truth[i]["parts"]}) == 2 and "setting" in told
+
+
+two = [i for i in range(count) if tells(i) and len(tokens.words[i]) < 12]
 print(test.caption(two[0]))
 show_words(two[0])
 
@@ -406,7 +413,8 @@ for step in range(60 if real else 15):
 # %%
 log = pd.DataFrame(log)
 assert not real or log.rec2.tail(5).mean() < 0.6 * log.rec2[0]
-figures.curves(log, ["rec1", "rec2"], smoothing=0.7, titles=["L_REC, stage 1 (16 px)", "L_REC, stage 2 (32 px)"])
+titles = [f"L_REC, stage {i} ({pixels} px)" for i, pixels in enumerate(test.resolutions[1:], start=1)]
+figures.curves(log, ["rec1", "rec2"], titles=titles)
 
 # %% [markdown]
 # Both losses fall quickly: seconds are enough, because nothing has to be invented, only carried through. On test images,
@@ -418,7 +426,7 @@ held_out = [test.images(range(8), resolution) for resolution in test.resolutions
 with torch.no_grad():
     held_text = damsm.encode_text([test.caption(i) for i in range(8)])
     _, rebuilt = system.generator.reconstruct(held_out, held_text)
-teaching.picture_rows({"real": held_out[-1], "rebuilt, stage 2": rebuilt.images[1], "rebuilt, stage 1": rebuilt.images[0]})
+teaching.picture_rows({"real": held_out[-1], "by stage 2": rebuilt.images[1], "by stage 1": rebuilt.images[0]})
 
 # %% [markdown]
 # Things stand where they stood, which is all that the layout needs; sharp edges and pure colours would come with more
@@ -438,8 +446,10 @@ print(f"strongest word of a region: {theta_star.amax(1).mean():.2f}; undecided w
 print(intervals(overlaps(theta_star)).to_string(index=False, float_format="{:+.3f}".format))
 
 # %% [markdown]
-# The strongest word hardly rises above an undecided $1/T$, and the words point hardly better than chance: **L_REC alone
-# gives $H^*$, not yet a layout.** $\Theta^*$ becomes a target worth aligning with only as the generator, pulled by the
+# The strongest word of a region stands little above an undecided $1/T$, and the *energy* is within a few hundredths of
+# chance: the words are spread all but evenly. (*Pointing* asks only for the peak of that nearly flat map. A thing that
+# stands out in $H^*$ can win the peak for any word, and where it does so for class and colour words, no meaning is
+# behind it.) So **L_REC alone gives $H^*$, not yet a layout.** $\Theta^*$ becomes a target worth aligning with only as the generator, pulled by the
 # matching loss, learns to use its words; until then $\Theta$ is aligned with something nearly uniform. The next notebook
 # therefore studies the alignment on the matching model's layouts, which are decided from the start.
 #

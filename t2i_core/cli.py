@@ -50,6 +50,7 @@ def train(
     steps: Whole = None,
     batch_size: Whole = None,
     learning_rate: Annotated[float | None, shown("the profile's", "FLOAT")] = None,
+    discriminator_rate: Annotated[float | None, shown("the profile's", "FLOAT")] = None,
     matcher: Annotated[str | None, shown("trained as the first step", "DIR")] = None,
     precision: Annotated[str | None, shown(RunConfig.precision, "STR")] = None,
     device: str = "auto",
@@ -67,7 +68,8 @@ def train(
         seed: Of weights, batches and noise.
         steps: Training steps.
         batch_size: Images a step.
-        learning_rate: Of generator and discriminators.
+        learning_rate: Of the generator.
+        discriminator_rate: Of the discriminators.
         matcher: A folder with a matching model trained before, on the same captions.
         precision: auto (bf16 on a GPU), fp32 or bf16.
         device: auto (a GPU where there is one), cpu or cuda.
@@ -75,9 +77,9 @@ def train(
     """
     options = dict(
         system=system, variant=variant, world=world, data=data, profile=profile, seed=seed, steps=steps,
-        batch_size=batch_size, learning_rate=learning_rate, matcher=matcher, precision=precision,
+        batch_size=batch_size, learning_rate=learning_rate, discriminator_rate=discriminator_rate,
+        matcher=matcher, precision=precision,
     )  # fmt: skip
-    at_least_zero(seed=seed)
     given = {name: value for name, value in options.items() if value is not None}
     config = dataclasses.replace(_run(out).config if resume else RunConfig(), **given).resolve()
     _find_dataset(config, by_name=data is None and not resume)

@@ -149,12 +149,15 @@ def _locked(out: Path) -> Iterator[None]:
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"{out} is a file, or lies in one: choose another folder") from error
+    except OSError as error:
+        raise UserError(f"cannot make the folder {out}: {error.strerror}; choose another one") from error
+    try:
         with filelock.FileLock(out / ".lock", timeout=0):
             yield
     except filelock.Timeout as error:
         raise UserError(f"another reproduction is working in {out}: wait for it, or choose another folder") from error
-    except (FileExistsError, NotADirectoryError) as error:
-        raise UserError(f"{out} is a file, or lies in one: choose another folder") from error
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise

@@ -28,18 +28,18 @@ Box = Sequence[float]
 def matrices(
     tables: Mapping[str, Tensor], rows: Sequence[str], columns: Sequence[str], limits: tuple[float, float] | None = None
 ) -> Figure:
-    """Matrices (rows, columns) side by side, each by its name, with their numbers in the cells; one colour scale for all.
+    """Matrices (rows, columns) side by side, each by its name, with their numbers in the cells.
 
-    Raises ValueError where a matrix has not as many rows and columns as there are names.
+    Each is coloured from its least to its greatest number, or all by the same `limits`. Raises ValueError where a matrix has not as many rows and columns as there are names.
     """
     values = {name: torch.as_tensor(table).detach().float().cpu() for name, table in tables.items()}
     for name, table in values.items():
         if table.shape != (len(rows), len(columns)):
             raise ValueError(f"{name} is {tuple(table.shape)}, but there are {len(rows)} rows, {len(columns)} columns")
-    low, high = limits or (min(float(t.min()) for t in values.values()), max(float(t.max()) for t in values.values()))
     size = (0.62 * len(columns) + 0.5) * len(values) + 0.8, 0.42 * len(rows) + 0.8
     figure, axes = _panels(1, len(values), size, layout="constrained")
     for k, (ax, (name, table)) in enumerate(zip(axes, values.items(), strict=True)):
+        low, high = limits or (float(table.min()), float(table.max()))
         shown = ax.imshow(table, cmap=HEAT, vmin=low, vmax=high if high > low else low + 1, aspect="auto")
         ax.set_xticks(range(len(columns)), columns)
         ax.set_yticks(range(len(rows)), rows if k == 0 else [""] * len(rows))

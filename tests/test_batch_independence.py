@@ -107,10 +107,10 @@ def test_inception_encoder_keeps_its_statistics_while_training():
     torch.manual_seed(0)
     encoder, images = InceptionEncoder(8), batch().images[-1][:2].float()
     norms = [m for m in encoder.network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-    for norm in norms:
-        norm.momentum = 1.0  # statistics of these two images, so that the random network's features do not vanish
+    for norm in norms:  # give it the statistics of these two images: a random network's features vanish without
+        norm.train().momentum = 1.0
     with torch.no_grad():
-        encoder.network.train()(images)
+        encoder(images)
         encoder.train()
         before = [norm.running_mean.clone() for norm in norms]
         together, alone = encoder(images), encoder(images[1:])

@@ -189,7 +189,9 @@ def test_a_vocabulary_that_was_changed_is_refused(how, tmp_path):
         Vocabulary.load(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"7", b'{"words": 5, "max_words": 1}', b'{"words": []}', b"\xff"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"7", b'{"words": 5, "max_words": 1}', b'{"words": []}', b"\xff"]
+)
 def test_what_is_no_vocabulary_is_refused(content, tmp_path):
     path = tmp_path / "vocabulary.json"
     path.write_bytes(content)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -77,7 +77,9 @@ def test_masks_of_every_resolution_are_the_finest_at_the_pixels_middles(train_se
     for row, column in ((0, 0), (resolution // 2, 1), (resolution - 1, resolution - 1)):
         middle = [int((place + 0.5) * 32 / resolution) for place in (row, column)]
         assert masks[:, row, column].equal(fine[:, middle[0], middle[1]])
-    assert all(set(mask.unique().tolist()) <= set(whole.unique().tolist()) for mask, whole in zip(masks, fine))
+    assert all(
+        set(mask.unique().tolist()) <= set(whole.unique().tolist()) for mask, whole in zip(masks, fine, strict=True)
+    )
     named = [{part["mask"] for part in truth["parts"]} for truth in train_set.truth]
     assert all(set(whole.unique().tolist()) - {0} <= parts for whole, parts in zip(fine, named, strict=True))
 
@@ -109,6 +111,7 @@ def test_images_without_a_class_are_classes_of_their_own(tmp_path):
 # --------------------------------------------------------------------------------------------------------- batches
 
 
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**40), step=st.integers(0, 10**7))
 def test_a_batch_is_a_function_of_seed_and_step(train_set, seed, step):
     first = stream(train_set, seed=seed)
@@ -133,6 +136,7 @@ def test_a_batch_holds_what_its_indices_say(train_set):
     assert batch.class_ids.equal(train_set.class_ids[batch.indices])
 
 
+@settings(max_examples=20)
 @given(batch_size=st.integers(2, 70), seed=st.integers(0, 99), epoch=st.integers(0, 3))
 def test_every_image_comes_once_an_epoch(train_set, batch_size, seed, epoch):
     source = stream(train_set, batch_size, seed)
@@ -150,6 +154,7 @@ def test_epochs_differ_in_order_and_captions(train_set):
     assert chosen.unique().tolist() == [0, 1, 2, 3, 4] and chosen.bincount().min() > 130  # of 192 expected
 
 
+@settings(max_examples=20)
 @given(batch_size=st.integers(2, 30), step=st.integers(0, 50), world=st.integers(2, 4))
 def test_ranks_share_a_batch_without_overlap(train_set, batch_size, step, world):
     whole = stream(train_set, batch_size * world).indices(step)

@@ -141,8 +141,8 @@ def identity_phi(module: ALRModule, alpha_bias: float = 0.0, beta_bias: float = 
     return module
 
 
-# Two regions. Residuals 0.125 (easy) and 0.5 (hard) of one word; features H* = (8, 4) in the word's channel and 3 in the
-# other, where the padding puts zeros. So R_easy . H* = (1, 0; 0, 0) and R_hard . H* = (0, 2; 0, 0).
+# Two regions. Residuals 0.125 (easy) and 0.5 (hard) of one word; features H* = (8, 4) in the word's channel and 3 in
+# the other, where the padding puts zeros. So R_easy . H* = (1, 0; 0, 0) and R_hard . H* = (0, 2; 0, 0).
 ONE_WORD = (tensor([[[0.375, 0.0]]]), tensor([[[0.5, 0.5]]]))
 REAL_FEATURES = tensor([[[[8, 4]], [[3, 3]]]])
 

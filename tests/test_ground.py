@@ -26,7 +26,7 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 ORDER = (
     "torchvision_ops config runs captions manifest blocks data attention text_encoder image_encoder clip ssm alr lvr "
     "affine shuffle_attention memory matching damsm adversarial systems train metrics evidence claims results figures "
-    "report explore workbench fingerprint notebook_worker notebook_jobs notebook_plan reproduce doctor cli_prepare cli"
+    "report explore teaching workbench fingerprint notebook_worker notebook_jobs notebook_plan reproduce doctor cli_prepare cli"
 ).split()
 # Opening a run builds its system, so `runs` looks ahead when it is asked to, and only then.
 LOOKS_AHEAD = {("runs", "systems"), ("runs", "captions"), ("runs", "damsm")}
@@ -377,3 +377,33 @@ def test_the_readme_names_only_targets_that_exist():
 def test_the_readme_links_to_files_that_exist():
     for link in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / link).exists(), link
+
+
+def rows(heading: str) -> dict[str, list[str]]:
+    """The table under a heading: first cell -> the others."""
+    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"]
+    return {row[0].strip("`"): row[1:] for row in cells}
+
+
+def test_the_readmes_profiles_are_the_profiles():
+    from t2i_core.config import PROFILES
+
+    table = rows("What you get")
+    for name, profile in PROFILES.items():
+        assert table[name][0] == "-".join(map(str, profile.resolutions))
+
+
+def test_the_readmes_systems_are_the_systems():
+    from t2i_core import systems
+
+    table = rows("Systems")
+    assert set(table) - {"name", "---"} == set(systems.available())
+    for name in systems.available():
+        assert set(re.findall(r"`([\w-]+)`", table[name][1])) == set(systems.variants(name)) - {"default"}
+
+
+def test_the_readmes_notebooks_are_the_notebooks():
+    from t2i_core.reproduce import NOTEBOOKS
+
+    assert re.findall(r"\(notebooks/(\w+)\.ipynb\)", README) == [notebook.name for notebook in NOTEBOOKS]

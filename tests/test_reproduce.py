@@ -1,5 +1,6 @@
 """The reproduction on tiny notebooks with real kernels: order, side by side, failure, restart, interruption."""
 
+import errno
 import json
 import os
 import shutil
@@ -159,7 +160,8 @@ def test_notebooks_get_their_parameters_this_interpreter_and_their_share_of_thre
     assert said[:4] == ["smoke", 0, str(first / "out"), "cpu"]
     assert Path(said[5]) == Path(sys.executable)
     assert said[4] == str(max(1, reproduce.cores() // 2))
-    assert str(first) not in json.dumps(executed.metadata)  # papermill's paths mean nothing to a reader
+    noted = executed.metadata.papermill  # with papermill's own paths, which mean nothing to a reader, taken out
+    assert (noted.input_path, noted.output_path) == ("right.ipynb", "right.ipynb")
 
 
 def test_a_notebook_that_runs_alone_gets_all_threads(tmp_path):
@@ -221,7 +223,8 @@ def test_changed_packages_redo_everything_and_set_the_runs_aside(again, capsys, 
 
 
 def test_a_notebook_that_runs_other_code_does_not_go_on_with_its_old_runs(again, capsys):
-    write_notebook(again / "notebooks", "left", [*SOURCES["left"], "# only a comment"])
+    write_notebook(again / "notebooks", "left", [SOURCES["left"][0], SOURCES["left"][1] + "# only a comment"])
+    assert plan(again, capsys).waiting[0] == "left"
     plan(again, capsys)
     assert (again / "out" / "runs" / "gan-default-toy-s0").exists()
     write_notebook(again / "notebooks", "left", [*SOURCES["left"], "2"])
@@ -368,10 +371,18 @@ def test_two_reproductions_do_not_work_in_one_folder(again):
         refused(again, "another reproduction")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_an_unwritable_folder_is_the_users_to_mend(again):
-    (again / "out").chmod(0o500)
-    refused(again, "cannot write")
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
+def test_a_full_disk_or_an_unwritable_folder_is_the_users_to_mend(again, monkeypatch, number):
+    def fail(*arguments):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(notebook_plan, "write_json", fail)
+    refused(again, f"cannot write in .*{os.strerror(number)}")
+
+
+def test_a_folder_that_cannot_be_made_is_refused(again):
+    with pytest.raises(UserError, match="choose another"):
+        reproduce.reproduce("smoke", "/proc/none/out", notebooks_dir=again / "notebooks", notebooks=TABLE)
 
 
 def test_only_runs_what_was_chosen_and_what_it_needs():

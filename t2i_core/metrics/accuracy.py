@@ -31,7 +31,7 @@ def held_out(model: Inspector, dataset: CaptionDataset) -> dict[str, Value]:
 
 
 def all_images(dataset: CaptionDataset, size: int) -> Tensor:
-    """Every image of the split at ``size`` px, shrunk from the largest resident resolution."""
+    """Every image of the split at ``size`` px, shrunk from the dataset's finest resolution."""
     chunks = torch.arange(len(dataset)).split(512)
     return torch.cat([resize(dataset.images(chunk), size).cpu() for chunk in chunks])
 

@@ -265,8 +265,8 @@ def build(
     """
     out, written = Path(out or weights.SHIPPED), {}
     scorer_steps = scorer_steps or steps
-    train = load(data, "train", (min(SOURCE, _size(data)), 32))
-    test = load(data, "test", (min(SOURCE, _size(data)), 32))
+    source = min(SOURCE, load(data, "train", ()).size)
+    train, test = load(data, "train", (source,)), load(data, "test", (source,))
     told = f"t2i inspector --world {world} --data {data} --steps {steps} --seed {seed}"
     if train.manifest.get("attributes") or train.manifest.get("parts"):
         started = time.perf_counter()
@@ -286,10 +286,6 @@ def build(
     config = {"matcher": vars(SCORER), "words": list(scorer.vocabulary.words), "max_words": scorer.vocabulary.max_words}
     written["scorer"] = weights.save(out, world, "scorer", kept, config, facts)
     return written
-
-
-def _size(data: str | Path) -> int:
-    return load(data, "train", ()).size
 
 
 def _circumstances(dataset: CaptionDataset, device: str, started: float) -> dict[str, Any]:
