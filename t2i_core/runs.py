@@ -60,6 +60,11 @@ class Run:
         return self._json("config.json")["system"]
 
     @property
+    def dataset_hash(self) -> str | None:
+        """What data it was trained on (`train.dataset_hash`)."""
+        return self._json("config.json").get("dataset")
+
+    @property
     def complete(self) -> bool:
         return (self.folder / "summary.json").exists()
 

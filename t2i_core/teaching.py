@@ -30,7 +30,8 @@ def matrices(
 ) -> Figure:
     """Matrices (rows, columns) side by side, each by its name, with their numbers in the cells.
 
-    Each is coloured from its least to its greatest number, or all by the same `limits`. Raises ValueError where a matrix has not as many rows and columns as there are names.
+    Each is coloured from its least to its greatest number, or all by the same `limits`. Raises ValueError where a matrix
+    has not as many rows and columns as there are names.
     """
     values = {name: torch.as_tensor(table).detach().float().cpu() for name, table in tables.items()}
     for name, table in values.items():
@@ -48,7 +49,7 @@ def matrices(
         ax.set_title(name, parse_math=False)
         for i, row in enumerate(table.tolist()):
             for j, value in enumerate(row):
-                bright = shown.norm(value) > 0.6
+                bright = shown.norm(value) > 0.65
                 ax.text(j, i, f"{value:.2f}", ha="center", va="center", color="black" if bright else "white", fontsize=9)
     return figure
 

@@ -7,6 +7,7 @@ with the weights it would have had.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import signal
@@ -24,6 +25,7 @@ from t2i_core import systems
 from t2i_core.config import RunConfig, UserError, atomic_write, profile, write_json
 from t2i_core.damsm import DAMSM, train_matcher, write_weights
 from t2i_core.data import BatchStream, CaptionDataset, load, random_generator
+from t2i_core.manifest import read_manifest
 from t2i_core.runs import Run, load_checkpoint, progress, read_log, save_checkpoint
 from t2i_core.systems.base import System
 
@@ -76,11 +78,21 @@ def _belongs(folder: Path, config: RunConfig) -> bool:
     found, asked = Run(folder).config.to_dict(), json.loads(json.dumps(config.to_dict()))
     for key in ("steps", "sample_every", "checkpoint_every", "log_every", "data", "matcher"):
         del found[key], asked[key]
+    if Path(config.data).exists():  # the path may change, the content may not
+        asked["dataset"] = dataset_hash(config.data)
+        found["dataset"] = Run(folder).dataset_hash or asked["dataset"]
     different = [key for key in asked if asked[key] != found[key]]
     if different:
         said = "; ".join(f"{key} is {found[key]!r} there and {asked[key]!r} here" for key in different)
         raise UserError(f"{folder} holds a run of another configuration ({said}): choose another folder")
     return True
+
+
+def dataset_hash(folder: str | Path) -> str:
+    """Twelve hexadecimal digits that change with the rows of a prepared dataset, and with nothing else."""
+    files = read_manifest(folder)["files"]
+    listed = sorted((name, entry["sha256"]) for name, entry in files.items() if name.endswith(".arrow"))
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:12]
 
 
 def _matcher(config: RunConfig, folder: Path, dataset: CaptionDataset, p, accelerator) -> DAMSM:
@@ -179,15 +191,15 @@ class Loop:
             for _ in progress(steps, label) if show_progress and self.main else steps:
                 self.train_step()
                 self.seconds = seconds_before + time.perf_counter() - started
-                last = self.step == config.steps or interrupted.is_set()
-                checkpoint_due = last or self.step % config.checkpoint_every == 0
+                stop = interrupted.is_set()  # asked once: a Ctrl-C from here on stops the next step
+                checkpoint_due = stop or self.step == config.steps or self.step % config.checkpoint_every == 0
                 if checkpoint_due or self.step % config.log_every == 0:
                     self._log()
                 if self.main and (self.step % config.sample_every == 0 or self.step == config.steps):
                     self._sample()
                 if checkpoint_due:  # after the log and the grid: what a resumed run has behind it is there
                     self._checkpoint()
-                if interrupted.is_set():
+                if stop:
                     print(f"stopped by hand after step {self.step}; the same command goes on from here", flush=True)
                     raise KeyboardInterrupt
         if self.main:
@@ -195,18 +207,21 @@ class Loop:
         self.accelerator.wait_for_everyone()
 
     def _start(self) -> None:
-        """Resume from the folder's checkpoint, or write down what is about to run."""
+        """Resume from the folder's checkpoint; write down what is about to run."""
         has_checkpoint = (self.folder / "checkpoint.pt").exists()
         self.accelerator.wait_for_everyone()
-        if self.main:
-            damsm = self.system.damsm
-            saved = {"run": self.config.to_dict(), "system": self.system.config.to_dict(), "versions": versions()}
-            write_json(self.folder / "config.json", saved)
-            damsm.vocabulary.save(self.folder / "vocabulary.json")
-            write_json(self.folder / "matcher.json", {"config": damsm.config.__dict__})
         if has_checkpoint:
-            self._resume()
-        elif self.main:
+            self._resume()  # before anything is written: a checkpoint that does not fit changes nothing here
+        if not self.main:
+            return
+        damsm = self.system.damsm
+        saved = {"run": self.config.to_dict(), "system": self.system.config.to_dict(), "versions": versions()}
+        write_json(self.folder / "config.json", saved | {"dataset": dataset_hash(self.config.data)})
+        damsm.vocabulary.save(self.folder / "vocabulary.json")
+        write_json(self.folder / "matcher.json", {"config": damsm.config.__dict__})
+        for leftover in self.folder.glob(".checkpoint.pt.*"):  # of a process that was killed while it wrote
+            leftover.unlink()
+        if not has_checkpoint:
             (self.folder / "log.jsonl").unlink(missing_ok=True)
             self._sample()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -81,43 +81,41 @@ class Workbench:
         return train(self.config(system, variant, **settings), self.run_folder(system, variant), self.device)
 
     def trained_side_by_side(self, asked: Sequence[tuple[str, str]], jobs: int | None = None, **settings) -> list[Run]:
-        """Train several (system, variant) pairs, each in a process of its own, ``jobs`` at a time (one thread each on a
-        CPU: for networks this small that is faster than one after the other with all threads). On a GPU, in turn."""
-        on_gpu = make_accelerator(self.device).device.type == "cuda"
-        jobs = jobs or (1 if on_gpu else max(1, torch.get_num_threads(), len(os.sched_getaffinity(0))))
-        if on_gpu or jobs == 1:
+        """Train several (system, variant) pairs and return their runs, in the order asked.
+
+        On a CPU each is a process of its own with one thread, ``jobs`` at a time (default: as many as torch has
+        threads): for networks this small that is faster than one after the other with all threads. On a GPU, in turn.
+        """
+        jobs = jobs or torch.get_num_threads()
+        if jobs == 1 or make_accelerator(self.device).device.type == "cuda":
             return [self.trained(system, variant, **settings) for system, variant in asked]
         self.damsm()
-        waiting = [pair for pair in asked if not finished(self.config(*pair, **settings), self.run_folder(*pair))]
-        running: dict[subprocess.Popen, tuple[str, str]] = {}
+        children: list[subprocess.Popen] = []
+        pool = ThreadPoolExecutor(jobs)
         try:
-            while waiting or running:
-                while waiting and len(running) < jobs:
-                    running[self._start(*waiting[0], **settings)] = waiting.pop(0)
-                done = next((process for process in running if process.poll() is not None), None)
-                if done is None:
-                    time.sleep(0.2)
-                    continue
-                system, variant = running.pop(done)
-                if done.returncode != 0:
-                    output = self.run_folder(system, variant) / "output.log"
-                    tail = output.read_text(encoding="utf-8", errors="replace")[-2000:]
-                    raise UserError(f"training {system} ({variant}) failed; the end of {output}:\n{tail}")
-                print(f"trained {system} ({variant})", flush=True)
+            missing = [pair for pair in asked if not finished(self.config(*pair, **settings), self.run_folder(*pair))]
+            waiting = [pool.submit(self._train_in_child, pair, settings, children) for pair in missing]
+            for done in as_completed(waiting):
+                print(f"trained {done.result()}", flush=True)
         finally:
-            for process in running:  # only after an error or Ctrl-C
-                process.terminate()
-                process.wait()
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in children:
+                child.terminate()  # those that have ended do not mind
         return [Run(self.run_folder(system, variant)) for system, variant in asked]
 
-    def _start(self, system: str, variant: str, **settings) -> subprocess.Popen:
-        """Train in a process of its own, with one thread; what it says goes to output.log in the run folder."""
-        folder = self.run_folder(system, variant)
-        request = write_json(folder / "request.json", self.config(system, variant, **settings).to_dict())
+    def _train_in_child(self, pair: tuple[str, str], settings: dict, children: list[subprocess.Popen]) -> str:
+        folder, name = self.run_folder(*pair), f"{pair[0]} ({pair[1]})"
+        request = write_json(folder / "request.json", self.config(*pair, **settings).to_dict())
         command = [sys.executable, "-m", "t2i_core.workbench", str(request), str(folder), self.device]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
         with open(folder / "output.log", "w") as log:
-            return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+            one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
+            child = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=one_thread)
+            children.append(child)
+            child.wait()
+        if child.returncode != 0:
+            tail = (folder / "output.log").read_text()[-2000:]
+            raise UserError(f"training {name} failed; the end of {folder / 'output.log'}:\n{tail}")
+        return name
 
     def finding(self, name: str, value: float, low: float, high: float, n: int, note: str) -> dict:
         """Write down a number that a claim rests on: run_dir/findings/<name>.json, and return it."""

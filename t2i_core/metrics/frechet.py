@@ -7,6 +7,7 @@ gives the interval and serves `cmd`, agrees with it and is never complex.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -105,10 +106,11 @@ def kid(
     _same_features(real, fake)
     size = min(KID_SUBSET_SIZE, len(real), len(fake))
     subsets = 1 if len(real) == len(fake) == size else KID_SUBSETS
-    metric = KernelInceptionDistance(ExtractedFeatures(real.shape[1]), subsets=subsets, subset_size=size)
-    metric.update(torch.from_numpy(real), real=True)
-    metric.update(torch.from_numpy(fake), real=False)
-    with torch.random.fork_rng(devices=[]):
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.filterwarnings("ignore", message="Metric `Kernel Inception Distance` will save all")
+        metric = KernelInceptionDistance(ExtractedFeatures(real.shape[1]), subsets=subsets, subset_size=size)
+        metric.update(torch.from_numpy(real), real=True)
+        metric.update(torch.from_numpy(fake), real=False)
         torch.manual_seed(seed)
         value = float(metric.compute()[0])
     half = 1.96 * math.sqrt(_projection_variance(real, fake) + _projection_variance(fake, real))

@@ -39,6 +39,7 @@ def inception_score(
     rows = np.maximum(rows - rows.max(1, keepdims=True), LOWEST_LOGIT)
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.filterwarnings("ignore", message="Metric `InceptionScore` will save all extracted features")
+        warnings.filterwarnings("ignore", message=r"std\(\): degrees of freedom")  # of one split, which nobody reads
         torch.manual_seed(seed)  # torchmetrics shuffles before it splits
         metric = InceptionScore(ExtractedFeatures(rows.shape[1]), splits=splits)
         metric.update(torch.from_numpy(rows))

@@ -52,7 +52,10 @@ class WordAttention(nn.Module):
 
 
 class RefiningStage(nn.Module):
-    """F_i: attention over the words, residual blocks on [H; Q], twice the size. H_{i-1} -> (H_i, Theta_i)."""
+    """F_i, ALR-GAN E9: attention over the words, residual blocks on [H; Q], twice the size.
+
+    H_{i-1} (B, D, H, W) and the text -> H_i (B, D, 2H, 2W) and Theta_i (B, T, N).
+    """
 
     def __init__(self, attention: nn.Module, ngf: int, residual_blocks: int):
         super().__init__()

@@ -1,0 +1,188 @@
+"""The shipped inspectors and scorers: accurate on pictures they never saw, vouched for by their provenance."""
+
+import json
+
+import pytest
+import torch
+
+from data_prep import toyworld
+from t2i_core.config import PROFILES, UserError
+from t2i_core.damsm import MatcherConfig
+from t2i_core.data import load
+from t2i_core.metrics import weights
+from t2i_core.metrics.accuracy import held_out, scorer_retrieval
+from t2i_core.metrics.build import SCORER, build, configure
+from t2i_core.metrics.evaluate import caption_plan, chosen_groups, evaluate_images, evaluate_run
+from t2i_core.runs import Run
+
+SHIPPED = [(kind, world) for kind in ("inspector", "scorer") for world in weights.available(kind)]
+FRESH_SEED = 31  # the shipped ones were trained on seed 7001, runs use small seeds
+
+
+@pytest.fixture(scope="module")
+def fresh_scenes(tmp_path_factory):
+    """New draws of toy-scenes, 160 of them, at 64 px."""
+    folder = tmp_path_factory.mktemp("fresh") / "toy-scenes"
+    toyworld.prepare("toy-scenes", folder, size=64, train=2, test=160, seed=FRESH_SEED)
+    return load(folder, "test", (64,))
+
+
+def test_toy_scenes_is_shipped():
+    assert ("inspector", "toy-scenes") in SHIPPED and ("scorer", "toy-scenes") in SHIPPED
+
+
+def test_inspector_reads_real_pictures(fresh_scenes):
+    """98 % or more for setting, object class, colour and place, on draws of a seed nobody trained on."""
+    values = held_out(weights.load_inspector("toy-scenes"), fresh_scenes)
+    for name in ("setting", "object_recall", "object_precision", "color", "place", "level", "size"):
+        assert values[name].value >= 0.98, (name, values[name])
+        assert values[f"{name}@16"].value >= 0.88, (name, values[f"{name}@16"])
+    assert values["pointing"].value >= 0.98 and values["box_iou"].value >= 0.8
+
+
+def test_scorer_matches_real_pictures_with_their_captions(fresh_scenes):
+    found = scorer_retrieval(weights.load_scorer("toy-scenes"), fresh_scenes)["r_precision"]
+    assert found.value > 0.8
+
+
+def test_the_scorer_is_no_training_encoder():
+    """Another width and text size than any profile's matching model, whatever it is trained on."""
+    for p in PROFILES.values():
+        assert (SCORER.text_dim, SCORER.width) != (p.text_dim, MatcherConfig.of(p).width)
+
+
+def test_reading_does_not_depend_on_the_batch(fresh_scenes):
+    model = weights.load_inspector("toy-scenes")
+    images = fresh_scenes.images(range(13), 64)
+    whole, single = model.read(images), model.read(images, batch_size=1)
+    for name in ("presence", "color", "size", "box", "heat", "features", "classes"):
+        torch.testing.assert_close(getattr(whole, name), getattr(single, name), atol=2e-5, rtol=1e-4)
+    assert whole.classes.exp().sum(1) == pytest.approx(torch.ones(13), abs=1e-4)
+    assert torch.allclose(whole.heat.sum((2, 3)), torch.ones(13, 10), atol=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "world"), SHIPPED)
+def test_provenance_is_complete_and_the_weights_match(kind, world):
+    card, tensors = weights.read(weights.SHIPPED, world, kind)
+    told = card["provenance"]
+    for key in (
+        "command",
+        "steps",
+        "seed",
+        "batch_size",
+        "learning_rate",
+        "device",
+        "torch",
+        "seconds",
+        "data",
+        "held_out",
+    ):
+        assert told.get(key) not in (None, "", {}), key
+    assert told["command"].startswith(f"t2i inspector --world {world} ")
+    assert told["data"]["arguments"] and all(len(sha) == 64 for sha in told["data"]["files"].values())
+    for value in told["held_out"].values():
+        assert value["low"] <= value["value"] <= value["high"] and value["n"] > 0
+    assert card["bytes"] < 1_100_000 and sum(t.numel() for t in tensors.values()) * 2 < 1_100_000
+    assert not any(part in json.dumps(card) for part in ("/tmp", "/home", "/root", "/work"))
+
+
+def test_changed_weights_are_refused(tmp_path):
+    for name in ("toy-scenes-inspector.safetensors", "toy-scenes-inspector.json"):
+        (tmp_path / name).write_bytes((weights.SHIPPED / name).read_bytes())
+    assert weights.load_inspector("toy-scenes", folder=tmp_path).own
+    data = bytearray((tmp_path / "toy-scenes-inspector.safetensors").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "toy-scenes-inspector.safetensors").write_bytes(data)
+    with pytest.raises(UserError, match="does not match the sha256"):
+        weights.load_inspector("toy-scenes", folder=tmp_path)
+
+
+def test_a_users_dataset_gets_the_fallback_and_is_told():
+    model = weights.load_inspector("my-photographs")
+    assert not model.own and "no inspector was trained on my-photographs" in model.told["note"]
+    assert weights.load_scorer("my-photographs") is None
+
+
+def test_build_leaves_weights_with_provenance(tiny_scenes, tmp_path):
+    written = build("toy-scenes", tiny_scenes, tmp_path, steps=2, seed=5)
+    assert set(written) == {"inspector", "scorer"}
+    card, _ = weights.read(tmp_path, "toy-scenes", "inspector")
+    assert card["provenance"]["steps"] == 2 and card["provenance"]["data"]["images"] == 48
+    rebuilt = build("toy-scenes", tiny_scenes, tmp_path / "again", steps=2, seed=5)
+    assert written["inspector"].read_bytes() == rebuilt["inspector"].read_bytes()
+    other = build("toy-scenes", tiny_scenes, tmp_path / "other", steps=2, seed=6)
+    assert written["inspector"].read_bytes() != other["inspector"].read_bytes()
+    assert weights.load_scorer("toy-scenes", folder=tmp_path).vocabulary.hash == load(tiny_scenes).vocabulary().hash
+
+
+@pytest.mark.parametrize("world", [w for w in toyworld.WORLDS if w != "toy-scenes"])
+def test_every_toy_world_can_have_an_inspector(world, tmp_path):
+    toyworld.prepare(world, tmp_path / world, size=32, train=40, test=12, seed=0)
+    config = configure(load(tmp_path / world, "train", (32,)))
+    assert config.attributes and config.parts and config.qualities and ["presence"] not in config.classes
+    build(world, tmp_path / world, tmp_path, steps=1)
+    test = load(tmp_path / world, "test", (32,))
+    values = held_out(weights.load_inspector(world, folder=tmp_path), test)
+    assert set(config.attributes) <= set(values) and set(config.qualities) <= set(values)
+
+
+def test_the_inspector_of_real_images_is_the_ceiling(fresh_scenes):
+    """Real pictures with their own captions, measured as if they had been drawn."""
+    rows, which = caption_plan(fresh_scenes, 160)
+    captions = [fresh_scenes.caption(i, k) for i, k in zip(rows, which, strict=True)]
+    real = fresh_scenes.images(rows, 64)
+    asked = (captions, [fresh_scenes.truth[i] for i in rows], which, real, "toy-scenes")
+    values = evaluate_images(real, *asked, protocol={"split": "test"})
+    assert values["fid"].value < 1e-6 and abs(values["kid"].value) < values["kid"].high
+    for name in (
+        "setting_accuracy",
+        "soa_i",
+        "soa_c",
+        "color_accuracy",
+        "place_accuracy",
+        "layout_accuracy",
+        "pointing",
+    ):
+        assert values[name].value >= 0.97, (name, values[name])
+        assert values[name].protocol["split"] == "test" and "toy-scenes inspector" in values[name].protocol["extractor"]
+    assert values["inception_score"].value > 5
+    assert "toy-scenes scorer" in values["r_precision"].protocol["scorer"]
+    swapped = evaluate_images(real.roll(1, 0), *asked, metrics=["soa", "attributes", "layout"], paired_real=real)
+    for name in ("setting_accuracy", "soa_i", "place_accuracy"):
+        assert swapped[name].value < 0.6 < swapped[name].protocol["on_real_images"], name
+
+
+def test_caption_plan_takes_every_image_before_any_twice(fresh_scenes):
+    rows, which = caption_plan(fresh_scenes, 400)
+    assert rows[:160] == list(range(160)) and rows[160] == 0
+    assert len(set(zip(rows, which, strict=True))) == 400 and which[:6] == [0, 1, 2, 3, 4, 0]
+
+
+def test_unknown_metrics_are_named():
+    assert chosen_groups(("fid",)) == ("fid",)
+    with pytest.raises(UserError, match="did you mean 'layout'"):
+        chosen_groups(["layuot"])
+
+
+def test_evaluating_a_run(tiny_run, tmp_path):
+    """Deterministic, the same for any batch size, written into the run's folder, kept when only a part is asked anew."""
+    import shutil
+
+    run = Run(shutil.copytree(tiny_run, tmp_path / "run"))
+    with pytest.warns(UserWarning, match="r_precision is left out.*99 captions"):
+        found = evaluate_run(run, n=40, device="cpu")
+    assert json.loads((run.folder / "metrics.json").read_text()) == found
+    for name in ("fid", "fid_untrained", "kid", "inception_score", "setting_accuracy", "soa_i", "layout_accuracy"):
+        entry = found[name]
+        assert entry["low"] <= entry["value"] <= entry["high"], name
+        assert entry["protocol"]["seed"] == 0 and entry["protocol"]["split"] == "test"
+        assert entry["protocol"]["real_images"] == 24 and entry["protocol"]["extractor"]
+    assert found["fid"]["n"] == 40 and found["setting_accuracy"]["protocol"]["on_real_images"] >= 0.9
+    again = evaluate_run(run, metrics=("fid", "soa"), n=40, device="cpu", batch_size=7)
+    assert again["fid"]["value"] == pytest.approx(found["fid"]["value"], rel=1e-3)
+    assert again["soa_i"]["value"] == found["soa_i"]["value"]
+    assert again["kid"] == found["kid"]
+    other = evaluate_run(run, metrics="fid", n=40, seed=1, device="cpu")
+    assert other["fid"]["value"] != found["fid"]["value"]
+    with pytest.raises(UserError, match="99 captions of other images"):
+        evaluate_run(run, metrics="r_precision", n=40, device="cpu")
