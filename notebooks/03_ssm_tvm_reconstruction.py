@@ -25,9 +25,9 @@
 # 3. look at it on real images, beside the true box of the object a word speaks of, and **measure** the overlap,
 # 4. train the *reconstruction path*, which gives a real image a layout in the generator's own terms.
 #
-# About 20 seconds at `smoke`, one to two minutes at `mini` on a laptop, once notebook
-# [01](01_captions_and_matching.ipynb) has trained the matching model (about three minutes more if it has not).
-# Code: [`t2i_core/ssm.py`](../t2i_core/ssm.py), [`t2i_core/attention.py`](../t2i_core/attention.py),
+# Well under a minute at `smoke`, about one at `mini` on a laptop, once notebook [01](01_captions_and_matching.ipynb) has
+# trained the matching model (about three minutes more if it has not). Code:
+# [`t2i_core/ssm.py`](../t2i_core/ssm.py), [`t2i_core/attention.py`](../t2i_core/attention.py),
 # [`t2i_core/systems/alr_gan.py`](../t2i_core/systems/alr_gan.py). Paper: ALR-GAN, section 3.2; the numbers E1, E2, ...
 # are ours, since the close reading that we work from numbers no equation.
 
@@ -401,7 +401,7 @@ system.train()
 path = [p for part in ("encoders", "stages", "heads") for p in getattr(system.generator, part).parameters()]
 adam = torch.optim.Adam(path, lr=2e-3, betas=(0.5, 0.999))
 log = []
-for step in range(60 if real else 15):
+for step in range(100 if real else 15):
     batch = stream.at(step)
     _, rebuilt = system.generator.reconstruct(batch.images, damsm.encode_text(batch.tokens))
     losses = [F.l1_loss(drawn, image) for drawn, image in zip(rebuilt.images, batch.images[1:], strict=True)]
@@ -422,9 +422,9 @@ figures.curves(log, ["rec1", "rec2"], titles=titles)
 
 # %%
 system.eval()
-held_out = [test.images(range(8), resolution) for resolution in test.resolutions]
+held_out = [test.images(range(6), resolution) for resolution in test.resolutions]
 with torch.no_grad():
-    held_text = damsm.encode_text([test.caption(i) for i in range(8)])
+    held_text = damsm.encode_text([test.caption(i) for i in range(6)])
     _, rebuilt = system.generator.reconstruct(held_out, held_text)
 teaching.picture_rows({"real": held_out[-1], "by stage 2": rebuilt.images[1], "by stage 1": rebuilt.images[0]})
 

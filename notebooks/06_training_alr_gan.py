@@ -92,13 +92,13 @@ pd.DataFrame(rows, columns=["stage i", "H_i", "image", "Theta_i", "H*_{i-1} = E_
 # double.
 
 # %%
-losses = {name: float(value) for name, value in system.generator_losses(batch, out).items()}
+losses = {name: value.item() for name, value in system.generator_losses(batch, out).items()}
 c = system.config
 doubled = systems.create(
     "alr-gan", profile, damsm=damsm, seed=seed, lambda_rec=2 * c.lambda_rec, lambda_damsm=2 * c.lambda_damsm
 ).train()
 drawn_again = doubled.generate(batch.tokens, system.noise(len(batch)))
-losses_doubled = {name: float(value) for name, value in doubled.generator_losses(batch, drawn_again).items()}
+losses_doubled = {name: value.item() for name, value in doubled.generator_losses(batch, drawn_again).items()}
 for name, value in losses.items():
     factor = 2 if name.startswith(("rec", "damsm")) else 1
     assert abs(losses_doubled[name] - factor * value) <= 1e-3 * max(1e-3, abs(factor * value)), name
@@ -140,7 +140,7 @@ assert all(run.complete for run in names.values())
 # that only ALR-GAN has:
 
 # %%
-figures.curves({"alr-gan": names["alr-gan"].log()}, ["rec2", "alr2", "pr2", "sr2"], smoothing=0.8)
+figures.curves({"alr-gan": names["alr-gan"].log()}, ["rec2", "alr2", "sr2"], smoothing=0.8)
 
 # %% [markdown]
 # `rec2` falls quickly: the stage learns to draw a real image from its encoding. `alr2` compares two layouts that are
@@ -149,7 +149,7 @@ figures.curves({"alr-gan": names["alr-gan"].log()}, ["rec2", "alr2", "pr2", "sr2
 
 # %%
 logs = {name: names[name].log() for name in ("attngan", "alr-gan")}
-figures.curves(logs, ["d2", "g2", "damsm_words", "damsm_sentence"], smoothing=0.8)
+figures.curves(logs, ["d2", "g2", "damsm_words"], smoothing=0.8)
 
 # %% [markdown]
 # A discriminator loss `d2` near $2\ln 2 \approx 1.39$ cannot tell drawn from real, one near 0 is never fooled and
@@ -163,7 +163,11 @@ figures.curves(logs, ["d2", "g2", "damsm_words", "damsm_sentence"], smoothing=0.
 
 # %%
 log = names["alr-gan"].log()
-figures.curves({"alr-gan": log}, ["alpha_max1", "beta_min1", "alpha_max2", "beta_min2"], smoothing=0.5)
+weights_by_step = {
+    "largest alpha": log.rename(columns={"alpha_max1": "stage 1", "alpha_max2": "stage 2"}),
+    "smallest beta": log.rename(columns={"beta_min1": "stage 1", "beta_min2": "stage 2"}),
+}
+figures.curves(weights_by_step, ["stage 1", "stage 2"], smoothing=0.5)
 
 # %% [markdown]
 # Both start near the middle of their range and part: $\alpha$ sinks towards its floor, $\beta$ rises towards 1. That
@@ -181,7 +185,7 @@ assert not real or gap > 0
 # **ALR-GAN F4, F5**: samples. Captions and noise are the same in every panel; only the weights change.
 
 # %%
-figures.grids_by_step(names["alr-gan"].folder)
+figures.grids_by_step(names["alr-gan"].folder, steps=3, width=3.6)
 
 # %% [markdown]
 # First colours without a place, then settings (sky and ground), then coloured blobs where things should be. At `mini`
@@ -194,7 +198,7 @@ captions = [test.caption(i) for i in picked]
 noise = trained["alr-gan"].noise(len(captions), seed)
 with torch.no_grad():
     drawn = [trained[name].generate(captions, noise).images[-1] for name in ("attngan", "alr-gan")]
-figures.image_grid(torch.cat([test.images(picked), *drawn]), [*captions, *captions, *captions], columns=len(picked))
+figures.image_grid(torch.cat([test.images(picked), *drawn]), captions + [""] * 16, columns=len(picked))
 
 # %% [markdown]
 # Top row: the real images that these captions were written for. Middle: AttnGAN. Bottom: ALR-GAN. The same noise was
@@ -416,7 +420,7 @@ figures.image_grid(many[worst], [asked[0][i] for i in worst], columns=6)
 # factor = losses["g2"] / losses["alr2"]
 # heavy = systems.create("alr-gan", profile, damsm=damsm, seed=seed, lambda_alr=factor).train()
 # again = heavy.generator_losses(batch, heavy.generate(batch.tokens, heavy.noise(len(batch))))
-# assert factor > 100 and abs(float(again["alr2"] / again["g2"]) - 1) < 0.01
+# assert factor > 100 and abs((again["alr2"] / again["g2"]).item() - 1) < 0.01
 # ```
 # </details>
 #

@@ -11,7 +11,7 @@ from typing import Any
 from t2i_core.config import PROFILES, nearest
 from t2i_core.evidence import RULE, VERDICTS, Described, Finding, Paired, Promise, Record
 
-__all__ = ["CLAIMS", "PUBLISHED", "RULE", "VERDICTS", "Claim", "judge", "needs_finding"]
+__all__ = ["CLAIMS", "PUBLISHED", "RULE", "VERDICTS", "Claim", "judge"]
 
 NOT_IN_SOURCE = {"note": "not in our source"}  # a picture of a table there, and the picture is lost
 NO_NUMBER = {"note": "the paper shows pictures, no number"}
@@ -67,7 +67,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "ALRGAN-Q2",
         "The adaptive weights put the weight on the hard regions: beta is above alpha.",
-        Finding("ALRGAN-Q2", "Mean of log(beta / alpha)"),
+        Finding("alr-beta-minus-alpha", "Least beta less greatest alpha, on unseen pairs"),
         published={"note": "the paper states beta > alpha; no number"},
     ),
     Claim(
@@ -106,11 +106,6 @@ PUBLISHED: tuple[dict[str, Any], ...] = (
     {"system": "attngan", "dataset": "MS-COCO", "metric": "fid", "value": "34.90", "source": "GR-GAN, Table 1"},
     {"system": "attngan", "dataset": "CUB-200-2011", "metric": "fid", "value": "23.98", "source": "RATLIP, Table I"},
 )
-
-
-def needs_finding(id: str) -> str:
-    """`id`, if a claim is judged by a finding of that id; otherwise UserError names the nearest one."""
-    return nearest(id, [c.evidence.id for c in CLAIMS if isinstance(c.evidence, Finding)], "finding")
 
 
 def judge(runs: list[Record], findings: list[Record], profile: str) -> list[Record]:

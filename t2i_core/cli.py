@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from t2i_core.cli_prepare import DATASETS, Text, Whole, at_least_zero, datasets, draw_measuring, shown
-from t2i_core.config import RunConfig, UserError, data_root, nearest
+from t2i_core.config import RunConfig, UserError, data_root, nearest, project_root
 from t2i_core.doctor import why_not_writable
 from t2i_core.manifest import BUILT_IN, MANIFEST
 
@@ -104,6 +104,22 @@ def _run(folder: str) -> Run:
     return run
 
 
+def _newest_run(system: str | None) -> Run:
+    """The newest finished run (of a system) anywhere under the project's runs/; it is named on standard error."""
+    from t2i_core.runs import Run
+
+    summaries = sorted(project_root().glob("runs/**/summary.json"), key=lambda path: -path.stat().st_mtime)
+    for path in summaries:
+        run = Run(path.parent)
+        if system is None or run.summary["system"] == system:
+            print(f"note: drawn by {run.folder}", file=sys.stderr)
+            return run
+    which = system or "any system"
+    raise UserError(
+        f"no finished run of {which} under runs/: train one with `t2i train --out runs/mine`, or give --run"
+    )
+
+
 def _find_dataset(config: RunConfig, by_name: bool) -> None:
     """A missing dataset is named before anything heavy is loaded, with the command that prepares it."""
     folder = Path(config.data)
@@ -117,9 +133,9 @@ def _find_dataset(config: RunConfig, by_name: bool) -> None:
 
 @app.command
 def sample(
-    run: str,
     caption: str,
     out: str,
+    run: Annotated[str | None, shown("the newest finished one under runs/", "DIR")] = None,
     seed: int = 0,
     count: int = 1,
     enlarge: int = 1,
@@ -129,13 +145,13 @@ def sample(
     """Draw an image for your own caption with a trained system.
 
     Args:
-        run: The run folder of the trained system.
         caption: What to draw.
         out: The PNG file to write.
+        run: The run folder of the trained system.
         seed: Another seed draws another image for the same caption.
         count: How many images, side by side, each from its own noise.
         enlarge: Show each pixel as a square of this many.
-        system: Refuse a run of any other system.
+        system: Which system; with --run, refuse a run of any other.
         device: auto (a GPU where there is one), cpu or cuda.
     """
     if not caption.strip():
@@ -145,7 +161,7 @@ def sample(
     at_least_zero(seed=seed)
     if count < 1 or enlarge < 1:
         raise UserError(f"--count {count} --enlarge {enlarge}: both start at 1")
-    opened = _run(run)
+    opened = _run(run) if run else _newest_run(system)
     if system is not None and opened.config.system != system:
         from t2i_core.systems import available
 

@@ -159,7 +159,7 @@ class Paired:
 
 @dataclass(frozen=True)
 class Finding:
-    """A quantity that notebooks leave under the claim's id, one a seed; it is 0 where the claim is empty."""
+    """A quantity that a notebook leaves under `id`, one a seed; it is 0 where the claim is empty."""
 
     id: str
     quantity: str

@@ -21,8 +21,8 @@ import psutil
 import t2i_core
 from t2i_core.config import atomic_write
 from t2i_core.notebook_worker import GRACE
-from t2i_core.results import NOTEBOOK_VARIABLE
 
+NOTEBOOK_VARIABLE = "T2I_NOTEBOOK"  # tells what a notebook leaves by whom it was made
 KERNEL = "t2i-reproduce"
 WORKER = "t2i_core.notebook_worker"
 POLL = 0.2  # seconds

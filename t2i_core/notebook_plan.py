@@ -21,10 +21,14 @@ HEARTBEAT = 30.0  # seconds between lines that say what runs
 
 @dataclass(frozen=True)
 class Notebook:
-    """A notebook by its file name without .ipynb, and those that must have run before it."""
+    """A notebook by its file name without .ipynb, and those that must have run before it.
+
+    One that is to run `alone` trains with all cores: it waits for those that run side by side, and they for it.
+    """
 
     name: str
     needs: tuple[str, ...] = ()
+    alone: bool = False
 
 
 class Plan:
@@ -62,7 +66,7 @@ class Plan:
         beat = time.monotonic()
         while self.waiting or workers.running:
             self._skip_hopeless()
-            for name in self._ready()[: workers.free]:
+            for name in self._ready(workers)[: workers.free]:
                 self._start(name, workers)
             for job in workers.finished():
                 self._finished(job, workers)
@@ -110,7 +114,7 @@ class Plan:
 
     def _start(self, name: str, workers: Jobs) -> None:
         others = set(self.waiting) - {name} - self.dependents[name]
-        threads = workers.threads(alone=not workers.running and not others)
+        threads = workers.threads(alone=self.notebooks[name].alone or not (workers.running or others))
         self.waiting.remove(name)
         for old in (f"{name}.ipynb", f"{name}.failed.ipynb"):
             (self.out / "notebooks" / old).unlink(missing_ok=True)
@@ -150,11 +154,15 @@ class Plan:
                 self._remember(name, status=SKIPPED, seconds=0.0)
                 self.say(f"skipped  {name}: it needs {', '.join(bad)}")
 
-    def _ready(self) -> list[str]:
+    def _ready(self, workers: Jobs) -> list[str]:
         def can_start(name: str) -> bool:
             return all(n not in self.waiting and self._status(n) == DONE for n in self.notebooks[name].needs)
 
-        return sorted(filter(can_start, self.waiting), key=lambda name: -len(self.dependents[name]))
+        if any(self.notebooks[name].alone for name in workers.running):
+            return []
+        ready = sorted(filter(can_start, self.waiting), key=lambda name: -len(self.dependents[name]))
+        side_by_side = [name for name in ready if not self.notebooks[name].alone]
+        return side_by_side if side_by_side or workers.running else ready[:1]
 
     def _dependents(self, name: str) -> set[str]:
         direct = {n.name for n in self.notebooks.values() if name in n.needs}

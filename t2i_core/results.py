@@ -1,7 +1,8 @@
 """What a reproduction leaves as data: run folders and findings, collected into `results.json`.
 
     OUT/runs/<system>-<variant>-<world>-s<seed>/   config.json log.jsonl summary.json metrics.json samples/
-    OUT/findings/<id>-s<seed>.json                 one measured quantity, for a claim that no metric of a run answers
+    OUT/findings/<id>.json                         one measured quantity that is no metric of a run:
+                                                   id, value, low, high, n, note, seed
     OUT/results.json                               all of it, and the verdicts on the papers' claims
 
 Nothing here is typed by hand: a number in the report was read from a file that a run wrote.
@@ -12,7 +13,6 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import math
-import os
 import platform
 import subprocess
 from dataclasses import dataclass, field
@@ -23,9 +23,7 @@ import numpy as np
 
 import t2i_core
 from t2i_core import claims
-from t2i_core.config import write_json
 
-NOTEBOOK_VARIABLE = "T2I_NOTEBOOK"  # the environment variable that tells a run which notebook made it
 PACKAGES = (
     "torch torchvision torchmetrics datasets accelerate transformers numpy scipy pandas matplotlib papermill nbclient "
     "ipykernel"
@@ -81,28 +79,6 @@ def _order(run: RunFolder) -> tuple:
     """By world; whole systems before their ablations; then by name and seed."""
     r = run.record
     return str(r["world"]), r["variant"] not in ("default", None), str(r["system"]), str(r["variant"]), r["seed"]
-
-
-def write_finding(
-    run_dir: str | Path,
-    id: str,
-    value: float,
-    *,
-    seed: int,
-    low: float | None = None,
-    high: float | None = None,
-    n: int | None = None,
-    note: str = "",
-) -> Path:
-    """Leave a measured quantity for a claim: `low` to `high` is its interval over `n` samples of this one seed.
-
-    `id` is the claim's (`t2i_core.claims.CLAIMS` says what value each expects); a second call with the same id and
-    seed replaces the first. Raises UserError for an id no claim has.
-    """
-    claims.needs_finding(id)
-    finding = {"id": id, "seed": seed, "value": value, "low": low, "high": high, "n": n, "note": note}
-    finding["made_by"] = os.environ.get(NOTEBOOK_VARIABLE)
-    return write_json(Path(run_dir, "findings", f"{id}-s{seed}.json"), plain(finding))
 
 
 def findings(out: str | Path) -> list[dict[str, Any]]:

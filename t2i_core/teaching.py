@@ -50,7 +50,9 @@ def matrices(
         for i, row in enumerate(table.tolist()):
             for j, value in enumerate(row):
                 bright = shown.norm(value) > 0.65
-                ax.text(j, i, f"{value:.2f}", ha="center", va="center", color="black" if bright else "white", fontsize=9)
+                ax.text(
+                    j, i, f"{value:.2f}", ha="center", va="center", color="black" if bright else "white", fontsize=9
+                )
     return figure
 
 
@@ -92,7 +94,7 @@ def layout_split(
 
     In the last panel an element's colour says easy or hard, its strength how large the residual is.
     """
-    figure, axes = _panels(1, 5, (9.2, 2.45))
+    figure, axes = _panels(1, 5, (9.2, 2.6))
     names = ("real image", "drawn image", "Theta*", "Theta", f"R, split at {gamma:.2f}")
     for ax, name in zip(axes, names, strict=True):
         ax.set_title(name, fontsize=9)

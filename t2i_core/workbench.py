@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -90,17 +91,19 @@ class Workbench:
         if jobs == 1 or make_accelerator(self.device).device.type == "cuda":
             return [self.trained(system, variant, **settings) for system, variant in asked]
         self.damsm()
+        missing = [pair for pair in asked if not finished(self.config(*pair, **settings), self.run_folder(*pair))]
         children: list[subprocess.Popen] = []
         pool = ThreadPoolExecutor(jobs)
+        waiting = [pool.submit(self._train_in_child, pair, settings, children) for pair in missing]
         try:
-            missing = [pair for pair in asked if not finished(self.config(*pair, **settings), self.run_folder(*pair))]
-            waiting = [pool.submit(self._train_in_child, pair, settings, children) for pair in missing]
             for done in as_completed(waiting):
                 print(f"trained {done.result()}", flush=True)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-            for child in children:
-                child.terminate()  # those that have ended do not mind
+            while not all(future.done() for future in waiting):  # one more child may have been about to start
+                for child in children:
+                    child.terminate()  # those that have ended do not mind
+                time.sleep(0.05)
         return [Run(self.run_folder(system, variant)) for system, variant in asked]
 
     def _train_in_child(self, pair: tuple[str, str], settings: dict, children: list[subprocess.Popen]) -> str:
@@ -113,7 +116,7 @@ class Workbench:
             children.append(child)
             child.wait()
         if child.returncode != 0:
-            tail = (folder / "output.log").read_text()[-2000:]
+            tail = (folder / "output.log").read_text(encoding="utf-8", errors="replace")[-2000:]
             raise UserError(f"training {name} failed; the end of {folder / 'output.log'}:\n{tail}")
         return name
 

@@ -1,14 +1,11 @@
 """The rule behind the verdicts, on simulated runs whose truth is known."""
 
-import math
-
 import numpy as np
 import pytest
 from scipy import stats
 
 from t2i_core import claims, evidence
 from t2i_core.config import UserError
-from t2i_core.results import write_finding
 
 
 def run(
@@ -146,7 +143,8 @@ def test_loaded_weights_prove_nothing_about_training():
 
 def test_findings_are_judged_over_their_seeds():
     findings = [
-        {"id": "ALRGAN-Q2", "seed": s, "value": 0.4 + s / 50, "low": 0.1, "high": 0.9, "n": 20} for s in range(3)
+        {"id": "alr-beta-minus-alpha", "seed": s, "value": 0.4 + s / 50, "low": 0.1, "high": 0.9, "n": 20}
+        for s in range(3)
     ]
     claim = judged(findings=findings)["ALRGAN-Q2"]
     assert claim["verdict"] == "reproduced"
@@ -181,14 +179,6 @@ def test_every_claim_says_what_is_published_or_that_it_is_not_known():
         assert claim.published and claim.statement.endswith(".")
     for word in ("3 seeds", "95%", "smoke", "0"):
         assert word in claims.RULE
-
-
-def test_a_finding_for_no_claim_is_refused(tmp_path):
-    with pytest.raises(UserError, match="did you mean 'ALRGAN-Q2'"):
-        write_finding(tmp_path, "ALRGAN-Q3", 1.0, seed=0)
-    assert not list(tmp_path.iterdir())
-    path = write_finding(tmp_path, "ALRGAN-Q2", 1.0, seed=0, low=-math.inf)
-    assert '"low": null' in path.read_text()
 
 
 def test_an_unknown_profile_is_refused():

@@ -69,20 +69,20 @@ def test_equal_captions_are_no_distractors_of_each_other():
     labels = [i // 2 for i in range(200)]
     image = text + 0.01 * features(200, seed=9)
     assert r_precision(image, text, distractors=150).value < 0.6
-    fair = r_precision(image, text, distractors=150, same=labels)
-    assert fair.value == 1.0 and "same text" in fair.protocol["never_distractors"]
+    fair = r_precision(image, text, distractors=150, same={"caption": labels})
+    assert fair.value == 1.0 and fair.protocol["no_distractors"] == "the same caption"
     assert recall_at_k(image, text, k=(1,))["text_to_image"][1].value < 1.0
-    assert recall_at_k(image, text, k=(1,), same=labels)["text_to_image"][1].value == 1.0
+    assert recall_at_k(image, text, k=(1,), same={"caption": labels})["text_to_image"][1].value == 1.0
 
 
 def test_too_few_images_say_how_many():
     with pytest.raises(UserError, match="needs 99 captions of other images.*among 60 images"):
         r_precision(features(60), features(60))
     with pytest.raises(UserError, match="there are only 50"):
-        r_precision(features(100), features(100), same=[0] * 50 + list(range(1, 51)), distractors=60)
+        r_precision(features(100), features(100), same={"class": [0] * 50 + list(range(1, 51))}, distractors=60)
     with pytest.raises(UserError, match="at least 10 images"):
         recall_at_k(features(6), features(6))
     with pytest.raises(ValueError, match="pairs of one length"):
         r_precision(features(100), features(101))
-    with pytest.raises(ValueError, match="3 labels for 100"):
-        r_precision(features(100), features(100), same=[1, 2, 3], distractors=9)
+    with pytest.raises(ValueError, match="3 labels of kind 'class' for 100"):
+        r_precision(features(100), features(100), same={"class": [1, 2, 3]}, distractors=9)

@@ -200,7 +200,8 @@ def out(tmp_path_factory):
         for seed in range(3):
             leave_run(folder, system, seed=seed, fid=fid + seed + fid * seed / 100)
     leave_run(folder, "alr-gan", "no-alr", fid=35)
-    results.write_finding(folder, "ALRGAN-Q2", 0.37, seed=0, low=0.1, high=0.9, n=30, note=EVIL)
+    finding = {"id": "alr-beta-minus-alpha", "value": 0.37, "low": 0.1, "high": 0.9, "n": 30, "note": EVIL, "seed": 0}
+    write_json(folder / "findings" / "alr-beta-minus-alpha.json", finding)
     return folder
 
 

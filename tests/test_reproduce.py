@@ -27,7 +27,7 @@ from pathlib import Path
 Path(run_dir, "met-{mine}").touch()
 began = time.time()
 while not Path(run_dir, "met-{other}").exists():
-    assert time.time() - began < 60, "{other} does not run"
+    assert time.time() - began < 300, "{other} does not run"
     time.sleep(0.05)
 """
 LEAVES_A_RUN = """
@@ -272,7 +272,7 @@ def test_an_interrupted_call_lets_the_notebook_save_and_goes_on_later(tmp_path, 
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     wait_until(tmp_path / "out" / "running")
     process.send_signal(number)
-    assert process.wait(timeout=60) == (130 if number == signal.SIGINT else -number)
+    assert process.wait(timeout=300) == (130 if number == signal.SIGINT else -number)
     process.stdout.close()
     wait_until(tmp_path / "out" / "checkpoint")
     state = read_json(tmp_path / "out" / "reproduce.json")
@@ -281,7 +281,7 @@ def test_an_interrupted_call_lets_the_notebook_save_and_goes_on_later(tmp_path, 
     assert call(tmp_path, notebooks=(Notebook("slow"),)) == 0
 
 
-def wait_until(path: Path, seconds: float = 60) -> None:
+def wait_until(path: Path, seconds: float = 300) -> None:
     began = time.monotonic()
     while not path.exists():
         assert time.monotonic() - began < seconds, f"{path} did not come"
@@ -414,8 +414,8 @@ def test_seconds_count_once_what_ran_side_by_side():
     assert notebook_plan._covered([]) == 0
 
 
-def test_findings_are_collected(tmp_path):
-    results.write_finding(tmp_path, "ALRGAN-Q2", 0.5, seed=1, low=0.1, high=0.9, n=30, note="log ratio")
+def test_findings_are_collected_but_for_broken_ones(tmp_path):
+    (tmp_path / "findings").mkdir()
+    (tmp_path / "findings" / "whole.json").write_text('{"id": "b", "seed": 1, "value": NaN, "note": "log ratio"}')
     (tmp_path / "findings" / "half.json").write_text('{"id": "ALR')
-    (found,) = results.findings(tmp_path)
-    assert (found["id"], found["seed"], found["value"], found["note"]) == ("ALRGAN-Q2", 1, 0.5, "log ratio")
+    assert results.findings(tmp_path) == [{"id": "b", "seed": 1, "value": None, "note": "log ratio"}]

@@ -34,6 +34,7 @@ SCORER_GAMMA = 20.0
 SOURCE = 64  # px an image comes from, where the dataset has that many, to be shrunk as larger images will be
 SCORER = MatcherConfig(text_dim=80, width=20)  # a width that no profile's training encoder has
 MOST_CLASSES = 150
+STANDARD = 4096  # images whose features set their middle and spread
 Progress = Callable[[Iterable[int]], Iterable[int]]
 
 
@@ -70,7 +71,7 @@ class Targets:
         for i, truth in enumerate(dataset.truth):
             for name, value in truth["attributes"].items():
                 values[name][i] = config.attributes[name].index(value)
-            for part in truth.get("parts", []):
+            for part in truth.get("parts", []) if parts else []:
                 p = config.parts.index(part["name"])
                 present[i, p] = 1.0
                 box[i, p] = torch.tensor(part["box"])
@@ -167,6 +168,8 @@ def train_inspector(
         seen.append(loss.detach())
     if not torch.stack(seen).isfinite().all():
         raise FloatingPointError("the inspector's loss became non-finite: lower the learning rate")
+    some = torch.arange(len(dataset))[:STANDARD].split(256)
+    model.standardise(resize(dataset.images(chunk, source), config.resolution) for chunk in some)
     return model.eval().requires_grad_(False)
 
 

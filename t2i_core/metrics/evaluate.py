@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from t2i_core import systems
+from t2i_core.blocks import resize
 from t2i_core.config import UserError, nearest, profile, write_json
 from t2i_core.data import CaptionDataset, load
 from t2i_core.metrics import weights
@@ -30,26 +31,35 @@ from t2i_core.metrics.soa import attribute_accuracy, part_accuracy, semantic_obj
 from t2i_core.metrics.stats import Value
 from t2i_core.runs import Run
 from t2i_core.systems.base import System
-from t2i_core.train import make_accelerator, settle
+from t2i_core.train import make_accelerator, save_grid, settle
 
 GROUPS = ("fid", "kid", "inception_score", "r_precision", "soa", "attributes", "layout")
 DRAW_BATCH = 64
 SETTLE_BATCHES = 4
+SHOWN = 16  # pairs in comparison.png
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the images were drawn for: captions, whose (truths) and which (caption_index); and how it is measured."""
+
+    captions: list[str]
+    truths: Sequence[Mapping[str, Any]]
+    caption_index: list[int]
+    seed: int
+    protocol: dict[str, Any]
+    same: Mapping[str, Sequence]
 
 
 class _Subject:
-    """Images with what is asked about them; everything that costs a network is computed once, when first asked for."""
+    """Images; what costs a network is computed once, when first asked for."""
 
-    def __init__(self, images: Tensor, captions: Sequence[str], instruments: _Instruments):
-        self.images, self.captions, self.instruments = images, list(captions), instruments
+    def __init__(self, images: Tensor, instruments: _Instruments):
+        self.images, self.instruments = images, instruments
 
     @cached_property
     def reading(self) -> Reading:
         return self.instruments.inspector.read(self.images)
-
-    @cached_property
-    def pair(self) -> tuple[Tensor, Tensor]:
-        return encode(self.instruments.scorer, self.images, self.captions)
 
 
 class _Instruments:
@@ -58,6 +68,11 @@ class _Instruments:
     def __init__(self, world: str, device: str | torch.device, folder: str | Path | None):
         self.inspector = weights.load_inspector(world, device, folder)
         self.scorer = weights.load_scorer(world, device, folder)
+
+    @property
+    def resolution(self) -> int:
+        """The most pixels an instrument looks at: nothing larger need be kept."""
+        return max(one.config.resolution for one in (self.inspector, self.scorer) if one is not None)
 
 
 def evaluate_images(
@@ -72,6 +87,7 @@ def evaluate_images(
     metrics: str | Iterable[str] | None = "all",
     seed: int = 0,
     paired_real: Tensor | None = None,
+    same: Mapping[str, Sequence] | None = None,
     protocol: Mapping[str, Any] | None = None,
     weights_folder: str | Path | None = None,
 ) -> dict[str, Value]:
@@ -79,25 +95,29 @@ def evaluate_images(
 
     ``truths`` and ``caption_index``: whose caption it was, and which. ``real_images`` (m, 3, R, R): the set FID and KID
     compare with. ``paired_real`` (n, 3, R, R): the pictures the captions describe; the accuracies on them then stand in
-    the protocols ("on_real_images"), as the ceiling. ``metrics``: names of `GROUPS`; with "all", what cannot be
-    computed (too few images, a world without scorer) is left out with a warning; asked for by name, it raises.
+    the protocols ("on_real_images"), as the ceiling. ``same``: see `r_precision`. ``metrics``: names of `GROUPS`; with
+    "all", what cannot be computed (too few images, a world without scorer) is left out with a warning; asked for by
+    name, it raises.
     """
-    groups = chosen_groups(metrics)
     if not len(images) == len(captions) == len(truths) == len(caption_index):
         lengths = f"{len(images)}, {len(captions)}, {len(truths)} and {len(caption_index)}"
         raise ValueError(f"images, captions, truths and caption_index must be as many, not {lengths}")
     instruments = _Instruments(world, device, weights_folder)
-    drawn, real = _Subject(images, captions, instruments), _Subject(real_images, [], instruments)
-    pictured = None if paired_real is None else _Subject(paired_real, captions, instruments)
     base = {**(protocol or {}), "images": len(images), "captions_per_image": 1}
+    asked = _Asked(list(captions), truths, list(caption_index), seed, base, same or {"caption": captions})
+    pictured = None if paired_real is None else _Subject(paired_real, instruments)
+    return _measure(metrics, _Subject(images, instruments), _Subject(real_images, instruments), asked, pictured)
+
+
+def _measure(metrics, drawn: _Subject, real: _Subject, asked: _Asked, pictured: _Subject | None) -> dict[str, Value]:
     values: dict[str, Value] = {}
-    for group in groups:
+    for group in chosen_groups(metrics):
         try:
-            values |= _MEASURES[group](drawn, real, truths, caption_index, base, seed, pictured)
+            values |= _MEASURES[group](drawn, real, asked, pictured)
         except UserError as error:
             if metrics not in (None, "all"):
                 raise
-            warnings.warn(f"{group} is left out: {error}", stacklevel=2)
+            warnings.warn(f"{group} is left out: {error}", stacklevel=3)
     return values
 
 
@@ -110,32 +130,32 @@ def chosen_groups(metrics: str | Iterable[str] | None) -> tuple[str, ...]:
 
 
 def _features(measure: Callable[..., Value], name: str):
-    def run(drawn, real, truths, caption_index, base, seed, pictured) -> dict[str, Value]:
-        told = base | drawn.instruments.inspector.told
-        return {name: measure(real.reading.features, drawn.reading.features, protocol=told, seed=seed)}
+    def run(drawn: _Subject, real: _Subject, asked: _Asked, pictured: _Subject | None) -> dict[str, Value]:
+        told = asked.protocol | drawn.instruments.inspector.told
+        return {name: measure(real.reading.features, drawn.reading.features, protocol=told, seed=asked.seed)}
 
     return run
 
 
-def _inception(drawn, real, truths, caption_index, base, seed, pictured) -> dict[str, Value]:
+def _inception(drawn: _Subject, real: _Subject, asked: _Asked, pictured: _Subject | None) -> dict[str, Value]:
     inspector = drawn.instruments.inspector
     said = " x ".join(which[-1] if which[0] != "color" else f"{which[1]} color" for which in inspector.config.classes)
-    value = inception_score(drawn.reading.classes, protocol=base | inspector.told | {"classes_are": said}, seed=seed)
+    told = asked.protocol | inspector.told | {"classes_are": said}
+    value = inception_score(drawn.reading.classes, protocol=told, seed=asked.seed)
     if pictured is not None:
-        ceiling = inception_score(pictured.reading.classes, seed=seed, resamples=2).value
+        ceiling = inception_score(pictured.reading.classes, seed=asked.seed, resamples=2).value
         value = replace(value, protocol=value.protocol | {"on_real_images": round(ceiling, 4)})
     return {"inception_score": value}
 
 
-def _retrieval(drawn, real, truths, caption_index, base, seed, pictured) -> dict[str, Value]:
+def _retrieval(drawn: _Subject, real: _Subject, asked: _Asked, pictured: _Subject | None) -> dict[str, Value]:
     scorer = drawn.instruments.scorer
     if scorer is None:
         raise UserError("no scorer knows the words of this dataset: build one with `t2i inspector --data` of it")
 
     def measure(subject: _Subject) -> dict[str, Value]:
-        return {
-            "r_precision": r_precision(*subject.pair, seed=seed, same=subject.captions, protocol=base | scorer.told)
-        }
+        pair, told = encode(scorer, subject.images, asked.captions), asked.protocol | scorer.told
+        return {"r_precision": r_precision(*pair, seed=asked.seed, same=asked.same, protocol=told)}
 
     return _with_ceiling(measure, drawn, pictured)
 
@@ -143,15 +163,15 @@ def _retrieval(drawn, real, truths, caption_index, base, seed, pictured) -> dict
 def _read(*measures: Callable[..., dict[str, Value]]):
     """Measures of (reading, truths, caption_index, protocol=)."""
 
-    def run(drawn, real, truths, caption_index, base, seed, pictured) -> dict[str, Value]:
+    def run(drawn: _Subject, real: _Subject, asked: _Asked, pictured: _Subject | None) -> dict[str, Value]:
         inspector = drawn.instruments.inspector
         if not inspector.own:
             return {}  # an inspector of another world cannot say what is in these pictures
 
         def measure(subject: _Subject) -> dict[str, Value]:
-            told, values = base | inspector.told, {}
+            told, values = asked.protocol | inspector.told, {}
             for one in measures:
-                values |= one(subject.reading, truths, caption_index, protocol=told)
+                values |= one(subject.reading, asked.truths, asked.caption_index, protocol=told)
             return values
 
         return _with_ceiling(measure, drawn, pictured)
@@ -195,14 +215,19 @@ def caption_plan(dataset: CaptionDataset, n: int) -> tuple[list[int], list[int]]
 
 
 @torch.no_grad()
-def draw(system: System, captions: Sequence[str], seed: int, batch_size: int = DRAW_BATCH) -> Tensor:
-    """The finest images (n, 3, R, R) of a system in eval mode, on the CPU, rounded to 8 bits a channel."""
+def draw(
+    system: System, captions: Sequence[str], seed: int, batch_size: int = DRAW_BATCH, at_most: int | None = None
+) -> Tensor:
+    """The finest images (n, 3, R, R) of a system in eval mode, on the CPU, rounded to 8 bits a channel; then shrunk to
+    ``at_most`` px, so that 30,000 of them fit in memory."""
     noise = system.noise(len(captions), seed)
     parts = []
     for start in range(0, len(captions), batch_size):
         rows = slice(start, start + batch_size)
-        parts.append(system.generate(list(captions[rows]), noise[rows]).images[-1].float().cpu())
-    return ((torch.cat(parts) + 1) * 127.5).round().clamp(0, 255) / 127.5 - 1
+        images = system.generate(list(captions[rows]), noise[rows]).images[-1].float().cpu()
+        images = ((images + 1) * 127.5).round().clamp(0, 255) / 127.5 - 1
+        parts.append(resize(images, min(images.shape[-1], at_most or images.shape[-1])))
+    return torch.cat(parts)
 
 
 def evaluate_run(
@@ -217,32 +242,38 @@ def evaluate_run(
     """Measure a finished run on its test split and write metrics.json into its folder (kept: what was not asked anew).
 
     ``n`` images (default: the profile's) against all real test images. With "fid" comes "fid_untrained", the same
-    measure of the same system before its first step. Returns {metric: {value, low, high, n, protocol}}.
+    measure of the same system before its first step. comparison.png beside metrics.json shows the first real test
+    images and, below each, what was drawn for its caption. Returns {metric: {value, low, high, n, protocol}}.
     """
     groups = chosen_groups(metrics)
     place = make_accelerator(device, "fp32").device
-    system = run.system(place)
-    p, config = profile(run.config.profile), run.config
+    system, config = run.system(place), run.config
     resolution = system.config.resolutions[-1]
     dataset = load(config.data, "test", (resolution,))
-    n = n or p.evaluation_images
+    n = n or profile(config.profile).evaluation_images
     rows, which = caption_plan(dataset, n)
     captions = [dataset.caption(i, k) for i, k in zip(rows, which, strict=True)]
-    real = all_images(dataset, resolution)
     told = {
-        "split": "test", "real_images": len(real), "resolution": resolution, "seed": seed,
+        "split": "test", "images": n, "captions_per_image": 1, "resolution": resolution, "seed": seed,
         "captions": "test images in order, caption (i + i // N) mod k of image i mod N", "noise": f"seed {seed}, row i",
         "data": dataset.manifest["arguments"],
     }  # fmt: skip
-    common = {"device": place, "seed": seed, "protocol": told, "weights_folder": weights_folder}
-    asked = (captions, [dataset.truth[i] for i in rows], which, real, config.world)
-    drawn = draw(system, captions, seed, batch_size)
-    values = evaluate_images(drawn, *asked, metrics=metrics, paired_real=real[rows], **common)
+    same = {"image": rows, "caption": captions, "class": dataset.class_ids[rows].tolist()}
+    asked = _Asked(captions, [dataset.truth[i] for i in rows], which, seed, told, same)
+    instruments = _Instruments(config.world, place, weights_folder)
+    at_most = min(resolution, instruments.resolution)
+    real = _Subject(all_images(dataset, at_most), instruments)
+    pictured = real if rows == list(range(len(dataset))) else _Subject(real.images[rows], instruments)
+    drawn = _Subject(draw(system, captions, seed, batch_size, at_most), instruments)
+    values = _measure(metrics, drawn, real, asked, pictured)
     if "fid" in groups and "fid" in values:
-        before = draw(untrained(run, system, captions), captions, seed, batch_size)
-        values["fid_untrained"] = evaluate_images(before, *asked, metrics="fid", **common)["fid"]
+        before = draw(untrained(run, system, captions), captions, seed, batch_size, at_most)
+        values["fid_untrained"] = _measure("fid", _Subject(before, instruments), real, asked, None)["fid"]
     found = run.metrics | {name: value.to_dict() for name, value in values.items()}
     write_json(run.folder / "metrics.json", found)
+    shown = range(min(SHOWN, n))
+    pairs = torch.cat([dataset.images([rows[i] for i in shown]), draw(system, captions[: len(shown)], seed)])
+    save_grid(pairs, run.folder / "comparison.png", columns=len(shown))
     return found
 
 

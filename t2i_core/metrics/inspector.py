@@ -9,6 +9,7 @@ Shapes: B images, P part names, V values of a quality, G x G cells of the heat m
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -37,7 +38,7 @@ class InspectorConfig:
     places: dict[str, float] = field(default_factory=dict)
     levels: dict[str, float] = field(default_factory=dict)
     classes: list[list[str]] = field(default_factory=list)  # ["presence"], ["attribute", name] or ["color", part]
-    width: int = 24
+    width: int = 20
     features: int = 64
     resolution: int = 32
 
@@ -147,6 +148,10 @@ class Inspector(nn.Module):
         self.summary = nn.Sequential(
             _conv(4 * w, 2 * w, 4, 2), nn.Flatten(), nn.Linear(2 * w * cells * cells, config.features)
         )
+        # features are given in units of their spread over the training images, so that a kernel or a distance of them
+        # does not hang on how large the layer's weights happened to grow
+        self.register_buffer("middle", torch.zeros(config.features))
+        self.register_buffer("spread", torch.ones(config.features))
         self.attribute_heads = nn.ModuleDict(
             {_key(name): nn.Linear(config.features, len(values)) for name, values in config.attributes.items()}
         )
@@ -170,7 +175,7 @@ class Inspector(nn.Module):
         coarse = self.coarse(fine)
         features = self.summary(coarse).float()
         seen = F.relu(features)
-        out: dict[str, Any] = {"features": features}
+        out: dict[str, Any] = {"features": (features - self.middle) / self.spread}
         out["attributes"] = {name: self.attribute_heads[_key(name)](seen) for name in c.attributes}
         if c.parts:
             up = F.interpolate(self.back(coarse), scale_factor=2.0, mode="bilinear", align_corners=False)
@@ -198,6 +203,16 @@ class Inspector(nn.Module):
         box = torch.cat([middle - half, middle + half], 2)
         qualities = dict(zip(c.qualities, rest, strict=True))
         return {"presence": presence.squeeze(2), "qualities": qualities, "heat": heat, "box": box}
+
+    @torch.no_grad()
+    def standardise(self, batches: Iterable[Tensor]) -> Inspector:
+        """Fix mean and spread of the features as those of the images in ``batches``."""
+        self.middle.zero_()
+        self.spread.fill_(1.0)
+        seen = torch.cat([self.eval()(images)["features"].double() for images in batches])
+        self.middle.copy_(seen.mean(0))
+        self.spread.copy_(seen.std(0).clamp(min=1e-3))
+        return self
 
     @torch.no_grad()
     def read(self, images: Tensor, batch_size: int = READ_BATCH) -> Reading:

@@ -25,35 +25,34 @@ def r_precision(
     text_features: ArrayLike | Tensor,
     distractors: int = 99,
     seed: int = 0,
-    same: Sequence | None = None,
+    same: Mapping[str, Sequence] | None = None,
     protocol: Mapping[str, Any] | None = None,
 ) -> Value:
     """The share of images whose own caption scores above ``distractors`` random captions of other images.
 
-    image_features, text_features (n, d), row i of one belongs to row i of the other. ``same`` (n labels): captions
-    with an equal label (the same text, the same class) are no distractors of each other. The distractors of image i
-    depend on (seed, n, same) only. Chance is 1 / (distractors + 1).
+    image_features, text_features (n, d), row i of one belongs to row i of the other. ``same`` {"caption": n labels,
+    "class": n labels, ...}: captions with an equal label of any kind are no distractors of each other. The distractors
+    of image i depend on (seed, n, same) only. Chance is 1 / (distractors + 1).
     """
     image, text = _unit_rows(image_features, text_features)
-    n, group = len(image), _groups(same, len(image))
-    largest = int(torch.bincount(group).max())
-    if n - largest < distractors:
-        raise UserError(
-            f"R-precision needs {distractors} captions of other images beside each image's own, and among {n} images "
-            f"there are only {n - largest}: measure more images"
-        )
+    n, groups = len(image), _groups(same, len(image))
     generator = torch.Generator().manual_seed(seed)
     hits = []
     for rows in torch.arange(n).split(CHUNK):
-        order = torch.rand(len(rows), n, generator=generator)
-        order.masked_fill_(group[rows, None] == group[None], 2.0)  # never drawn: sorts behind every other caption
+        barred = _together(groups, rows)
+        free = n - int(barred.sum(1).max())
+        if free < distractors:
+            raise UserError(
+                f"R-precision needs {distractors} captions of other images beside each image's own, and among {n} "
+                f"images there are only {free}: measure more images"
+            )
+        order = torch.rand(len(rows), n, generator=generator).masked_fill_(barred, 2.0)  # barred ones sort last
         drawn = order.topk(distractors, dim=1, largest=False).indices
         scores = image[rows] @ text.T
         own = (image[rows] * text[rows]).sum(1)
         hits.append(own > scores.gather(1, drawn).amax(1) + 1e-12)
     said = {"score": "cosine", "distractors": distractors, "seed": seed, "chance": 1 / (distractors + 1)}
-    if same is not None:
-        said["never_distractors"] = "captions with the same text or class"
+    said["no_distractors"] = f"the same {' or '.join(same or ['image'])}"
     return proportion(torch.cat(hits).numpy(), protocol={**(protocol or {}), **said})
 
 
@@ -61,7 +60,7 @@ def recall_at_k(
     image_features: ArrayLike | Tensor,
     text_features: ArrayLike | Tensor,
     k: Sequence[int] = (1, 5, 10),
-    same: Sequence | None = None,
+    same: Mapping[str, Sequence] | None = None,
     protocol: Mapping[str, Any] | None = None,
 ) -> dict[str, dict[int, Value]]:
     """{"image_to_text": {k: Value}, "text_to_image": {k: Value}}: is the true partner among the k best of all n?
@@ -70,7 +69,7 @@ def recall_at_k(
     down.
     """
     image, text = _unit_rows(image_features, text_features)
-    n, group = len(image), _groups(same, len(image))
+    n, groups = len(image), _groups(same, len(image))
     if n < max(k):
         raise UserError(f"recall at {max(k)} among {n} images means nothing: measure at least {max(k)} images")
     found: dict[str, dict[int, Value]] = {}
@@ -79,7 +78,7 @@ def recall_at_k(
         for rows in torch.arange(n).split(CHUNK):
             scores = asking[rows] @ answering.T
             own = (asking[rows] * answering[rows]).sum(1, keepdim=True)
-            ahead = (scores >= own - 1e-12) & (group[rows, None] != group[None])
+            ahead = (scores >= own - 1e-12) & ~_together(groups, rows)
             before.append(ahead.sum(1))
         rank = torch.cat(before)
         said = {**(protocol or {}), "score": "cosine", "among": n}
@@ -95,10 +94,17 @@ def _unit_rows(image_features: ArrayLike | Tensor, text_features: ArrayLike | Te
     return F.normalize(image, dim=1), F.normalize(text, dim=1)
 
 
-def _groups(same: Sequence | None, n: int) -> Tensor:
-    if same is None:
-        return torch.arange(n)
-    if len(same) != n:
-        raise ValueError(f"{len(same)} labels for {n} images")
-    numbers: dict = {}
-    return torch.tensor([numbers.setdefault(label, len(numbers)) for label in same])
+def _groups(same: Mapping[str, Sequence] | None, n: int) -> list[Tensor]:
+    """A number for each label, (n,) a kind of label; each image for itself comes first."""
+    groups = [torch.arange(n)]
+    for kind, labels in (same or {}).items():
+        if len(labels) != n:
+            raise ValueError(f"{len(labels)} labels of kind {kind!r} for {n} images")
+        numbers: dict = {}
+        groups.append(torch.tensor([numbers.setdefault(label, len(numbers)) for label in labels]))
+    return groups
+
+
+def _together(groups: list[Tensor], rows: Tensor) -> Tensor:
+    """(rows, n) True where two images share a label."""
+    return torch.stack([group[rows, None] == group[None] for group in groups]).any(0)
