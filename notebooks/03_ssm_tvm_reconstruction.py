@@ -346,7 +346,8 @@ teaching.dots_against(comparison, ["pointing", "energy"], "words", at=0, says="c
 # %% [markdown]
 # Where the lower dot moves clearly to the right, competition was the reason. Where it stays at the line, the matching
 # model has no picture of the class: it was trained to tell captions of a batch apart, and colours and settings are
-# enough for most of that. Longer training of the matching model (more `matcher_steps`) is what changes it.
+# enough for most of that. Notebook [01](01_captions_and_matching.ipynb) asks the same question without any layout, by
+# putting one wrong word into each caption.
 #
 # Move through the images and words yourself. The static figure comes from the same function:
 
@@ -486,7 +487,7 @@ show_words(twin)
 #
 # * $\Theta$ is a softmax **over the words** for every region; over the regions the text would fade as the picture grows.
 # * A layout from words can be checked: against boxes, with a chance level and an interval. Colour words point; whether
-#   class words do depends on how long the matching model was trained, and the table above says it for this run.
+#   class words do depends on what the matching model has learned, and the table above says it for this run.
 # * L_REC puts real images into the generator's space within seconds, but gives no layout by itself.
 #
 # ## Exercises
@@ -511,7 +512,8 @@ show_words(twin)
 # </details>
 #
 # 2. *A temperature.* Multiply the words by $c$ before the SSM. Show that $\Theta$ becomes uniform for $c \to 0$, and a
-#    single word in each region for large $c$. Which $c$ makes the TVM copy one word's vector?
+#    single word in each region for large $c$. Which $c$ makes the TVM copy one word's vector? (Hint: compare the largest
+#    score of a region with the second largest; compute in double precision.)
 #
 # <details><summary>Solution</summary>
 #
@@ -528,6 +530,7 @@ show_words(twin)
 #
 # 3. *Attention to padding.* A caption of 3 words is padded to 18 with zero vectors, and the mask is forgotten. How much
 #    of the attention falls on padding in a region where all three words score 0? And where one word scores 5?
+#    (Hint: count how often $e^0$ stands in the sum.)
 #
 # <details><summary>Solution</summary>
 #

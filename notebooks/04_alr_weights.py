@@ -455,7 +455,7 @@ assert not real or math.isclose(unseen.loss, constant, rel_tol=0.05)
 # ## Exercises
 #
 # 1. *When does the printed loss work after all?* Section 6 says: for $h < 1/2$. What does $\beta$ do as $h \to 0$, and what
-#    is the derivative of the minimum with respect to $h$?
+#    is the derivative of the minimum with respect to $h$? (Hint: at a minimum over $b$, only the explicit $h$ counts.)
 #
 # <details><summary>Solution</summary>
 #
@@ -474,6 +474,7 @@ assert not real or math.isclose(unseen.loss, constant, rel_tol=0.05)
 #
 # 2. *Constant weights.* Show that with $\alpha = a$ and $\beta = b$ everywhere the layout's gradient on a hard element is
 #    $b\, r / (ND \lVert R_{hard}\rVert)$. What does that mean when only one element is hard?
+#    (Hint: the gradient of $\lVert x \rVert$ is $x / \lVert x \rVert$.)
 #
 # <details><summary>Solution</summary>
 #
@@ -494,6 +495,7 @@ assert not real or math.isclose(unseen.loss, constant, rel_tol=0.05)
 #
 # 3. *A mean instead of a norm.* Replace $\frac{1}{ND}\lVert\cdot\rVert_F$ by the root mean square,
 #    $\frac{1}{\sqrt{ND}}\lVert\cdot\rVert_F$. Show that the value no longer depends on how finely the picture is cut.
+#    (Hint: copy every region four times.)
 #
 # <details><summary>Solution</summary>
 #

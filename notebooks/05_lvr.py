@@ -395,8 +395,8 @@ assert not real or error["PR"] < error["SR"]
 
 # %% [markdown]
 # **PR** copies: inside the mask it rebuilds the very picture, and outside it leaves the grey alone. **SR** paints a
-# stained-glass window of the same colours and strokes, in no order. **Both together** are the picture again, but slower and
-# with stains: at weight 1 the style term is many times as large (printed below), and steers.
+# stained-glass window of the same colours and strokes, in no order. **Both together** are the picture again, though less
+# clean than by PR alone: with equal weights the style term is the larger by far at the start (below), and steers.
 
 # %%
 sizes = lvr.terms(features(drawings["SR"]), wanted, open_mask, open_mask)
@@ -434,7 +434,7 @@ assert share.value > 0.5  # a property of the loss and of the toy world: nothing
 # ## Exercises
 #
 # 1. *An average place.* For two pictures with the object at different places, which single image is best under PR
-#    squared, averaged over the two? And under SR?
+#    squared, averaged over the two? And under SR? (Hint: what minimises a sum of squared distances?)
 #
 # <details><summary>Solution</summary>
 #
@@ -452,7 +452,7 @@ assert share.value > 0.5  # a property of the loss and of the toy world: nothing
 # </details>
 #
 # 2. *Rotations of the features.* The Gram matrix forgets places. Show that PR and SR both stay the same if all features
-#    are turned by one rotation $U$, and that SR's Gram matrix turns along.
+#    are turned by one rotation $U$, and that SR's Gram matrix turns along. (Hint: $\mathcal{G}(UF) = U F F^\top U^\top$.)
 #
 # <details><summary>Solution</summary>
 #
@@ -467,7 +467,7 @@ assert share.value > 0.5  # a property of the loss and of the toy world: nothing
 # </details>
 #
 # 3. *The cheapest mask.* With one mask for both images, show that the derivative of PR with respect to an open mask is
-#    never negative: closing it always pays.
+#    never negative: closing it always pays. (Hint: write the squared norm as a sum over regions.)
 #
 # <details><summary>Solution</summary>
 #

@@ -15,7 +15,7 @@ import t2i_core
 
 PACKAGES = ("t2i_core", "data_prep")
 COLLECTING = ("claims", "cli", "doctor", "evidence", "fingerprint", "notebook_worker", "report", "reproduce", "results")
-LOOKING = ("explore", "figures")  # change what a notebook shows, not what a run is
+LOOKING = ("explore", "figures", "teaching")  # change what a notebook shows, not what a run is
 
 
 def sources_hash(without: Iterable[str] = COLLECTING) -> str:

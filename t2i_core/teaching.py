@@ -1,4 +1,4 @@
-"""Figures that only the notebooks on ALR-GAN's parts need: matrices with their numbers, word maps, easy and hard elements.
+"""Figures that only notebooks need: matrices with their numbers, word maps, easy and hard elements, rows of pictures.
 
 As in `figures`, every function returns a matplotlib Figure and shows nothing, images are (..., 3, H, W) in [-1, 1], and
 colours are Okabe and Ito's.
@@ -30,8 +30,8 @@ def matrices(
 ) -> Figure:
     """Matrices (rows, columns) side by side, each by its name, with their numbers in the cells.
 
-    Each is coloured from its least to its greatest number, or all by the same `limits`. Raises ValueError where a matrix
-    has not as many rows and columns as there are names.
+    Each is coloured from its least to its greatest number, or all by the same `limits`. Raises ValueError where a
+    matrix has not as many rows and columns as there are names.
     """
     values = {name: torch.as_tensor(table).detach().float().cpu() for name, table in tables.items()}
     for name, table in values.items():
@@ -90,7 +90,7 @@ def word_maps(
 def layout_split(
     real: Tensor, drawn: Tensor, theta_real: Tensor, theta: Tensor, gamma: float, title: str = ""
 ) -> Figure:
-    """A real and a drawn image (3, H, W), one word's Theta* and Theta (h, w) over them, and the residual split at gamma.
+    """A real and a drawn image (3, H, W), one word's Theta* and Theta (h, w) over them, their residual split at gamma.
 
     In the last panel an element's colour says easy or hard, its strength how large the residual is.
     """

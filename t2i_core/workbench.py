@@ -20,6 +20,9 @@ from t2i_core.data import CaptionDataset, load
 from t2i_core.runs import Run, progress
 from t2i_core.train import finished, make_accelerator, train
 
+# each library counts its own threads; two processes with two threads each on two cores wait for one another
+THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
 
 @dataclass(frozen=True)
 class Workbench:
@@ -111,7 +114,7 @@ class Workbench:
         request = write_json(folder / "request.json", self.config(*pair, **settings).to_dict())
         command = [sys.executable, "-m", "t2i_core.workbench", str(request), str(folder), self.device]
         with open(folder / "output.log", "w") as log:
-            one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
+            one_thread = os.environ | dict.fromkeys(THREAD_LIMITS, "1")
             child = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=one_thread)
             children.append(child)
             child.wait()

@@ -114,7 +114,7 @@ def test_an_unknown_system_or_variant_gets_the_nearest(capsys, here, tiny_scenes
     assert os.listdir(here) == []
 
 
-@pytest.mark.parametrize("words", [["train"], ["sample", "--caption", "x"], ["train", "--out", "r", "--nonsense"], []])
+@pytest.mark.parametrize("words", [["train"], ["sample", "--out", "x"], ["train", "--out", "r", "--nonsense"], []])
 def test_a_missing_or_unknown_option_is_a_mistake(capsys, words):
     with pytest.raises(SystemExit) as left:
         main(words)
@@ -291,6 +291,18 @@ def test_sample_draws_the_caption_and_names_unknown_words(capsys, here, tiny_run
     assert (here / "again.png").read_bytes() == (here / "one.png").read_bytes()
     assert main([*words, *caption, "--out", "deep/three.png", "--count", "3", "--enlarge", "4"]) == 0
     assert Image.open(here / "deep" / "three.png").size[0] >= 3 * 4 * 32
+
+
+def test_sample_takes_the_newest_finished_run(capsys, here, tiny_run):
+    words = ["sample", "--caption", "a red house", "--out", "a.png", "--device", "cpu"]
+    assert "t2i train --out" in mistake(capsys, *words)
+    for age, name in enumerate(("new", "old")):
+        summary = Path(shutil.copytree(tiny_run, here / "runs" / "deep" / name)) / "summary.json"
+        os.utime(summary, (1_000_000 - age,) * 2)
+    (here / "runs" / "unfinished").mkdir()
+    assert main(words) == 0
+    assert str(Path("runs", "deep", "new")) in capsys.readouterr().err
+    assert "no finished run of attngan" in mistake(capsys, *words, "--system", "attngan")
 
 
 def test_evaluate_prints_what_it_keeps(monkeypatch, capsys, tiny_run):

@@ -194,7 +194,11 @@ def test_the_command_is_installed():
 
 
 def test_what_is_no_python_belongs_to_the_package_too():
-    assert PYPROJECT["tool"]["setuptools"]["package-data"]["t2i_core"] == ["weights/*", "*.html"]
+    patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["t2i_core"]
+    folder = ROOT / "t2i_core"
+    packed = {path for pattern in patterns for path in folder.glob(pattern)}
+    others = {p for p in folder.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")}
+    assert others and others <= packed
 
 
 # ---------------------------------------------------------------------- pins

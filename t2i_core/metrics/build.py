@@ -258,37 +258,44 @@ def build(
     steps: int = 2000,
     device: str = "cpu",
     seed: int = 20,
-    scorer_steps: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Path]:
     """Train and write inspector and scorer of a prepared dataset; returns {"inspector": file, "scorer": file}.
 
-    ``out`` is a folder, by default the package's own weights. A dataset without truth gets a scorer only. ``steps`` are
-    the inspector's, the scorer takes as many unless told. Held-out accuracy on the test split is written beside each.
+    ``out`` is a folder, by default the package's own weights; each takes ``steps``. A dataset without truth gets a
+    scorer only. Beside the weights stands their provenance, with the accuracy on the test split.
     """
-    out, written = Path(out or weights.SHIPPED), {}
-    scorer_steps = scorer_steps or steps
     source = min(SOURCE, load(data, "train", ()).size)
     train, test = load(data, "train", (source,)), load(data, "test", (source,))
-    told = f"t2i inspector --world {world} --data {data} --steps {steps} --seed {seed}"
+    told = {"command": f"t2i inspector --world {world} --data {data} --steps {steps} --seed {seed}", "steps": steps}
+    makers = {"scorer": make_scorer}
     if train.manifest.get("attributes") or train.manifest.get("parts"):
+        makers = {"inspector": make_inspector} | makers
+    written = {}
+    for kind, make in makers.items():
         started = time.perf_counter()
-        model = train_inspector(train, steps, device, seed, progress=progress)
-        facts = {"command": told, "steps": steps, "batch_size": BATCH, "learning_rate": LEARNING_RATE, "seed": seed}
-        facts |= _circumstances(train, device, started)
-        kept = weights.halved(model)
-        facts["held_out"] = {name: value.to_dict() for name, value in held_out(kept, test).items()}
-        written["inspector"] = weights.save(out, world, "inspector", kept, kept.config.to_dict(), facts)
-    started = time.perf_counter()
-    scorer = train_scorer(train, scorer_steps, device, seed + 1, progress=progress)
-    facts = {"command": told, "steps": scorer_steps, "batch_size": SCORER_BATCH, "seed": seed + 1}
-    facts["learning_rate"] = SCORER_RATE
-    facts |= _circumstances(train, device, started)
-    kept = weights.halved(scorer)
-    facts["held_out"] = {name: value.to_dict() for name, value in scorer_retrieval(kept, test).items()}
-    config = {"matcher": vars(SCORER), "words": list(scorer.vocabulary.words), "max_words": scorer.vocabulary.max_words}
-    written["scorer"] = weights.save(out, world, "scorer", kept, config, facts)
+        model, config, facts = make(train, test, steps, device, seed, progress)
+        facts = told | facts | _circumstances(train, device, started)
+        written[kind] = weights.save(out or weights.SHIPPED, world, kind, model, config, facts)
     return written
+
+
+Made = tuple[torch.nn.Module, dict[str, Any], dict[str, Any]]  # as it will be read back; its configuration; facts
+
+
+def make_inspector(train: CaptionDataset, test: CaptionDataset, steps: int, device: str, seed: int, progress) -> Made:
+    model = weights.halved(train_inspector(train, steps, device, seed, progress=progress))
+    accuracy = {name: value.to_dict() for name, value in held_out(model, test).items()}
+    facts = {"seed": seed, "batch_size": BATCH, "learning_rate": LEARNING_RATE, "held_out": accuracy}
+    return model, model.config.to_dict(), facts
+
+
+def make_scorer(train: CaptionDataset, test: CaptionDataset, steps: int, device: str, seed: int, progress) -> Made:
+    model = weights.halved(train_scorer(train, steps, device, seed + 1, progress=progress))
+    accuracy = {name: value.to_dict() for name, value in scorer_retrieval(model, test).items()}
+    facts = {"seed": seed + 1, "batch_size": SCORER_BATCH, "learning_rate": SCORER_RATE, "held_out": accuracy}
+    words = {"words": list(model.vocabulary.words), "max_words": model.vocabulary.max_words}
+    return model, {"matcher": vars(SCORER), **words}, facts
 
 
 def _circumstances(dataset: CaptionDataset, device: str, started: float) -> dict[str, Any]:
