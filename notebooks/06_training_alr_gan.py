@@ -140,7 +140,7 @@ assert all(run.complete for run in names.values())
 # that only ALR-GAN has:
 
 # %%
-figures.curves({"alr-gan": names["alr-gan"].log()}, ["rec2", "alr2", "sr2"], smoothing=0.8)
+figures.curves({"alr-gan": names["alr-gan"].log()}, ["rec2", "alr2", "sr2"])
 
 # %% [markdown]
 # `rec2` falls quickly: the stage learns to draw a real image from its encoding. `alr2` compares two layouts that are
@@ -149,7 +149,7 @@ figures.curves({"alr-gan": names["alr-gan"].log()}, ["rec2", "alr2", "sr2"], smo
 
 # %%
 logs = {name: names[name].log() for name in ("attngan", "alr-gan")}
-figures.curves(logs, ["d2", "g2", "damsm_words"], smoothing=0.8)
+figures.curves(logs, ["d2", "g2", "damsm_words"])
 
 # %% [markdown]
 # A discriminator loss `d2` near $2\ln 2 \approx 1.39$ cannot tell drawn from real, one near 0 is never fooled and
@@ -167,7 +167,7 @@ weights_by_step = {
     "largest alpha": log.rename(columns={"alpha_max1": "stage 1", "alpha_max2": "stage 2"}),
     "smallest beta": log.rename(columns={"beta_min1": "stage 1", "beta_min2": "stage 2"}),
 }
-figures.curves(weights_by_step, ["stage 1", "stage 2"], smoothing=0.5)
+figures.curves(weights_by_step, ["stage 1", "stage 2"])
 
 # %% [markdown]
 # Both start near the middle of their range and part: $\alpha$ sinks towards its floor, $\beta$ rises towards 1. That

@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+MADE_BY = "T2I_NOTEBOOK"  # the environment variable by which a reproduction tells what its notebooks leave
+
 
 class UserError(ValueError):
     """A mistake the user can mend: the message says what is wrong and what to do. The command line exits with 2."""

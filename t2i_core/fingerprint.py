@@ -14,8 +14,9 @@ from pathlib import Path
 import t2i_core
 
 PACKAGES = ("t2i_core", "data_prep")
-COLLECTING = ("claims", "cli", "doctor", "evidence", "fingerprint", "notebook_worker", "report", "reproduce", "results")
-LOOKING = ("explore", "figures", "teaching")  # change what a notebook shows, not what a run is
+COLLECTING = ("claims", "cli", "cli_prepare", "doctor", "evidence", "fingerprint", "notebook_jobs", "notebook_plan")
+COLLECTING += ("notebook_worker", "report", "reproduce", "results")
+LOOKING = ("explore", "figures", "teaching", "metrics/")  # change what a notebook shows or measures, not what a run is
 
 
 def sources_hash(without: Iterable[str] = COLLECTING) -> str:
@@ -25,7 +26,8 @@ def sources_hash(without: Iterable[str] = COLLECTING) -> str:
     for package in PACKAGES:
         for path in sorted((home / package).rglob("*.py")):
             name = path.relative_to(home).as_posix()
-            if name not in {f"t2i_core/{module}.py" for module in without}:
+            skipped = (f"t2i_core/{module}" + ("" if module.endswith("/") else ".py") for module in without)
+            if not name.startswith(tuple(skipped)):
                 digest.update(f"{name}\n{code(path.read_text(encoding='utf-8'))}\n".encode())
     return digest.hexdigest()
 

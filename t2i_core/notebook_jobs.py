@@ -19,10 +19,9 @@ import nbformat
 import psutil
 
 import t2i_core
-from t2i_core.config import atomic_write
+from t2i_core.config import MADE_BY, atomic_write
 from t2i_core.notebook_worker import GRACE
 
-NOTEBOOK_VARIABLE = "T2I_NOTEBOOK"  # tells what a notebook leaves by whom it was made
 KERNEL = "t2i-reproduce"
 WORKER = "t2i_core.notebook_worker"
 POLL = 0.2  # seconds
@@ -148,7 +147,7 @@ class Jobs:
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=self.environment | limits | {NOTEBOOK_VARIABLE: name},
+                env=self.environment | limits | {MADE_BY: name},
                 start_new_session=True,  # Ctrl-C reaches it by its standard input, once and in order
             )
         with suppress(BrokenPipeError):  # it died at once: its exit status will tell

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import signal
 import threading
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from t2i_core import systems
-from t2i_core.config import RunConfig, UserError, atomic_write, profile, write_json
+from t2i_core.config import MADE_BY, RunConfig, UserError, atomic_write, profile, write_json
 from t2i_core.damsm import DAMSM, train_matcher, write_weights
 from t2i_core.data import BatchStream, CaptionDataset, load, random_generator
 from t2i_core.manifest import read_manifest
@@ -216,6 +217,7 @@ class Loop:
             return
         damsm = self.system.damsm
         saved = {"run": self.config.to_dict(), "system": self.system.config.to_dict(), "versions": versions()}
+        saved |= {"made_by": os.environ.get(MADE_BY)}
         write_json(self.folder / "config.json", saved | {"dataset": dataset_hash(self.config.data)})
         damsm.vocabulary.save(self.folder / "vocabulary.json")
         write_json(self.folder / "matcher.json", {"config": damsm.config.__dict__})

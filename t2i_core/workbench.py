@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from t2i_core.config import Profile, RunConfig, UserError, profile, project_root, write_json
+from t2i_core.config import MADE_BY, Profile, RunConfig, UserError, profile, project_root, write_json
 from t2i_core.damsm import DAMSM, train_matcher
 from t2i_core.data import CaptionDataset, load
 from t2i_core.runs import Run, progress
@@ -124,10 +124,10 @@ class Workbench:
         return name
 
     def finding(self, name: str, value: float, low: float, high: float, n: int, note: str) -> dict:
-        """Write down a number that a claim rests on: run_dir/findings/<name>.json, and return it."""
+        """Write down a number that a claim rests on: run_dir/findings/<name>-s<seed>.json, and return it."""
         found = {"id": name, "value": value, "low": low, "high": high, "n": n, "note": note}
-        found |= {"profile": self.profile.name, "seed": self.seed}
-        write_json(self.run_dir / "findings" / f"{name}.json", found)
+        found |= {"profile": self.profile.name, "seed": self.seed, "made_by": os.environ.get(MADE_BY)}
+        write_json(self.run_dir / "findings" / f"{name}-s{self.seed}.json", found)
         return found
 
 

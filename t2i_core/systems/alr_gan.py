@@ -7,6 +7,8 @@ with the masked H*_i (L_LVR). The paper draws one H*_i; both are needed: Theta_i
 
     L_G = sum_i L_Gi + sum_{i>=1} [L_ALR,i + lambda_1 L_REC,i + L_LVR,i] + lambda_2 L_DAMSM      (E14)
 
+L_REC's norm is a mean over the values, so that lambda_1 means the same at every image size.
+
 The paper gives no lambda_1, lambda_2 or gamma. With 1/(N D) before norms that grow like sqrt(N D), L_ALR and L_LVR are
 thousands of times smaller than the adversarial terms; ``lambda_alr`` and ``lambda_lvr`` (1 as printed) scale them.
 """
