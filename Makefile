@@ -58,10 +58,10 @@ prepare: $(READY) ## prepare the dataset WORLD for PROFILE
 	$(BIN)/t2i prepare $(WORLD) --profile $(PROFILE)
 
 lab: $(READY) ## open JupyterLab on the notebooks
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
 bench: $(READY) ## measure speed and memory as ratios
-	$(BIN)/python tests/bench.py
+	$(BIN)/python -m tests.bench
 
 clean: ## remove .venv and caches; data/ and runs/ stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -126,16 +126,17 @@ for captions, truth in zip(train_set.captions[:400], train_set.truth[:400], stri
             uses[word, kinds[0] if kinds else "nothing"] += 1
 
 # %%
-kinds = {"nothing": 3, "setting": 3, "color": 3, "place": 3, "name": 3, "level": 2, "size": 2}
-top = {kind: [word for (word, k), _ in uses.most_common() if k == kind][:n] for kind, n in kinds.items()}
-counts = {word: uses[word, kind] for kind, chosen in top.items() for word in chosen}
-groups = {word: kind for kind, chosen in top.items() for word in chosen}
-teaching.log_bars(counts, groups, "times in the captions of 400 images")
+rows = []
+for kind in ("nothing", "setting", "color", "name", "place", "level", "size", "relation"):
+    words = [(word, times) for (word, k), times in uses.most_common() if k == kind]
+    most = ", ".join(f"{word} {times}" for word, times in words[:5])
+    rows.append((kind, len(words), sum(times for _, times in words), most))
+pd.DataFrame(rows, columns=["states", "different words", "uses in 400 images", "most often"]).style.hide()
 
 # %% [markdown]
-# The words that state nothing lead by far. A class name comes about as often as a colour; what the bars cannot show
-# is how *easy* each is to see: a setting fills the picture, a colour fills an object, a class is only a shape. Keep
-# that in mind.
+# Words that state nothing lead by far. Colours and classes have one word a value, settings and sizes several. What
+# the table cannot show is how *easy* each is to see: a setting fills the picture, a colour fills an object, a class
+# is only a shape. Keep that in mind.
 #
 # ### Unknown words, long captions, and the hash
 #
@@ -534,20 +535,21 @@ explore.figure_explorer(matching_images, caption=box)
 # %%
 variations = {
     "as it is": "a red house on the left in the snow",
-    "para-\nphrase": "in winter there is a red house on the left side",
-    "other\nplace": "a red house on the right in the snow",
-    "other\nclass": "a red car on the left in the snow",
-    "other\ncolour": "a blue house on the left in the snow",
-    "other\nsetting": "a red house on the left in the desert",
+    "paraphrase": "in winter there is a red house on the left side",
+    "place": "a red house on the right in the snow",
+    "class": "a red car on the left in the snow",
+    "color": "a blue house on the left in the snow",
+    "setting": "a red house on the left in the desert",
 }
 sentences = F.normalize(damsm.encode_text(list(variations.values())).sentence, dim=1)
 alike = sentences @ sentences.T
-assert not real or alike[0, 1] > alike[0, 4]
-teaching.matrices({"cosine": alike}, list(variations.values()), list(variations))
+names_in_order = [list(variations)[i] for i in alike[0].argsort(descending=True)]
+print("from the nearest to the farthest:", ", ".join(names_in_order[1:]))
+teaching.matrices({"cosine of the sentences": alike}, list(variations), list(variations))
 
 # %% [markdown]
-# Read the first row. A paraphrase should be near 1 and every change of meaning far from it. Colour and setting do
-# move the sentence; exchange left and right, and it hardly stirs.
+# Read the first row. A good reader would put the paraphrase, which means the same, nearest of all. Look where it stands
+# beside the changes of place and class, which mean something else. Only colour and setting move the sentence far.
 #
 # One caption is an anecdote. So let us do it to all of them: replace **one** word by one that makes the caption
 # wrong, and ask whether the image still prefers its true caption. A model that reads that kind of word says yes every

@@ -50,9 +50,11 @@ real = bench.profile.name != "smoke"  # at smoke nothing is trained long enough 
 
 # %%
 import ipywidgets
+import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from t2i_core import claims, explore, figures, systems, teaching
 from t2i_core.adversarial import bce_discriminator, bce_fake, bce_generator
@@ -196,7 +198,7 @@ for i, (judge, picture, drawn) in enumerate(zip(system.discriminators, batch.ima
     for kind, x in (("real", picture), ("drawn", drawn)):
         features = judge.features(x)
         verdicts = judge.judge_alone(features), judge.judge_with(features, sentence)
-        rows.append((i, kind, tuple(features.shape), *(float(v.sigmoid().mean()) for v in verdicts)))
+        rows.append((i, kind, tuple(features.shape), *(float(v.detach().sigmoid().mean()) for v in verdicts)))
 pd.DataFrame(rows, columns=["stage i", "images", "features", "mean D(x)", "mean D(x, s)"]).round(3)
 
 # %% [markdown]
@@ -386,15 +388,26 @@ marked(figures.curves(run.log(), list(names), titles=list(names.values())), coin
 # they win most clearly. The curves that *should* fall are the matching losses: the pictures come to fit their
 # captions.
 #
-# The loop draws the same captions with the same noise all along, so the steps compare:
+# The loop draws the same captions with the same noise all along, so the steps compare. Each grid that it left is cut
+# into its pictures; a row is a step, a column is a caption:
+
 
 # %%
-figures.grids_by_step(run.folder, steps=4, width=3.2)
+def first_six(path, padding=2):
+    """The first six pictures of a sample grid, (6, 3, R, R) in [-1, 1]."""
+    grid = torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1) / 127.5 - 1
+    side = bench.profile.resolutions[-1]
+    columns = [padding + k * (side + padding) for k in range(6)]
+    return torch.stack([grid[:, padding : padding + side, x : x + side] for x in columns])
+
+
+steps = figures.spread(list(figures.sample_steps(run.folder).items()), 5)
+teaching.picture_rows({f"step {step}": first_six(path) for step, path in steps}, some, width=1.3)
 
 # %% [markdown]
-# From left to right: first the colour of the whole, which is the setting; then horizon and sky; objects last, as
-# patches of the right colour, before they have a shape. The order is that of section 12 of notebook 01: what the
-# matching model reads best comes first.
+# From top to bottom: first the colour of the whole, which is the setting; then horizon and sky; objects last, as
+# patches of the right colour before they have a shape. It is the order in which the matching model reads captions
+# (notebook 01, section 12).
 #
 # ## 10. What each stage adds, and what the noise does
 
@@ -403,31 +416,31 @@ system = run.system()
 with torch.no_grad():
     drawn = system.generate(some, seed=seed)
 rows = {f"drawn, {x.shape[-1]} px": x for x in drawn.images} | {"real": test.images(range(6))}
-teaching.picture_rows(rows, some, width=1.5)
+teaching.picture_rows(rows, some, width=1.3)
 
 # %% [markdown]
-# The layout is there at the smallest size, and the later stages seldom move anything: they sharpen. What is wrong at
-# 8 pixels stays wrong. That is the gap at which ALR-GAN aims.
+# Look down a column. Does the 8 pixel picture already place what the 32 pixel one shows? Only the last picture is
+# scored by the matching model; the first two answer to their judges alone. Section 11 measures what each stage has of
+# the setting.
 #
-# The noise has two parts, $z$ and the $\epsilon$ of the condition. One caption, first with fresh $z$ only, then with
-# fresh $\epsilon$ only:
+# The noise has two parts, $z$ and the $\epsilon$ of the condition. How much does each move the picture, and how much
+# does another caption?
 
 # %%
 with torch.no_grad():
     fresh, same = system.noise(6, seed=seed + 1), system.noise(1, seed=seed + 1).expand(6, -1)
     size = system.config.noise_dim
     new_z, new_epsilon = (torch.cat([a[:, :size], b[:, size:]], 1) for a, b in ((fresh, same), (same, fresh)))
-    varied = {
-        "fresh z": system.generate(some[:1] * 6, new_z),
-        "fresh epsilon": system.generate(some[:1] * 6, new_epsilon),
-    }
+    asked = {"fresh z": (some[:1] * 6, new_z), "fresh epsilon": (some[:1] * 6, new_epsilon), "captions": (some, same)}
+    varied = {name: system.generate(captions, noise).images[-1] for name, (captions, noise) in asked.items()}
 for name, pictures in varied.items():
-    print(f"{name:14s} pixels vary by {pictures.images[-1].std(0).mean():.3f} (of a range of 2)")
-teaching.picture_rows({name: pictures.images[-1] for name, pictures in varied.items()}, width=1.5)
+    print(f"{name:14s} pixels vary by {pictures.std(0).mean():.3f} (of a range of 2)")
+teaching.picture_rows(varied, width=1.1)
 
 # %% [markdown]
-# Compare the two numbers: nothing forces the generator to use $z$ at all, so it may draw nearly one picture a
-# caption. Variety is a matter for metrics, not for a glance at one grid.
+# The third number should lead: the caption decides, the noise varies. Nothing in the losses *forces* the generator to
+# use its noise, though; if the first two numbers fell towards 0, it would draw one picture a caption. FID would
+# notice: a cloud of pictures that is too narrow is far from the real one.
 #
 # ### Where the words act
 #
@@ -441,7 +454,7 @@ torch.testing.assert_close(picture.attention[-1].sum(0), torch.ones_like(picture
 teaching.word_maps(picture.images[-1], picture.words, picture.attention[-1])
 
 # %% [markdown]
-# A few words take most of the picture between them. Nobody told the generator that a word's map should be its object;
+# Which words take most of the picture between them? Nobody told the generator that a word's map should be its object;
 # where a map *does* sit on its object, it is because that helped against the losses. Whether it does is a question to
 # measure, in notebooks [03](03_ssm_tvm_reconstruction.ipynb) and [06](06_training_alr_gan.ipynb).
 #
@@ -453,8 +466,9 @@ teaching.word_maps(picture.images[-1], picture.words, picture.attention[-1])
 
 # %%
 measured = {name: stats.Value.from_dict(value) for name, value in evaluate_run(run, device=device).items()}
-rows, which = caption_plan(test, bench.profile.evaluation_images)
-captions, truths = [test.caption(i, k) for i, k in zip(rows, which, strict=True)], [test.truth[i] for i in rows]
+rows_drawn, which = caption_plan(test, bench.profile.evaluation_images)
+captions = [test.caption(i, k) for i, k in zip(rows_drawn, which, strict=True)]
+truths = [test.truth[i] for i in rows_drawn]
 asked = ("soa", "attributes", "layout", "r_precision")
 before = draw(untrained(run, system, captions), captions, seed=0)
 baseline = evaluate_images(before, captions, truths, which, test.images([0, 1]), bench.world, metrics=asked)
@@ -488,9 +502,39 @@ figures.metric_dots(pd.DataFrame(dots, columns=["metric", "system", "value", "lo
 
 # %% [markdown]
 # The lines are 95 % intervals; "real pictures" is what the same question gives on the pictures that the captions were
-# written for, the ceiling of the instrument. After training, the setting is where the largest step is. Then colours,
-# then objects and places. An object that the inspector does not find has no colour and no place either, so every miss
-# counts in all three.
+# written for, the ceiling of the instrument.
+#
+# The setting takes the largest step. An object that the inspector does not find has no colour and no place either, so
+# every miss counts in all of these.
+#
+# Which stage knows the setting? The same question for the pictures of each stage, beside real pictures of that size:
+
+
+# %%
+def setting_right(images):
+    """The share of the captions that name a setting whose picture shows it."""
+    return soa.attribute_accuracy(inspector.read(images), truths, which)["setting_accuracy"]
+
+
+inspector = weights.load_inspector(bench.world)
+noise = system.noise(len(captions), seed=0)
+with torch.no_grad():
+    parts = [system.generate(captions[k : k + 64], noise[k : k + 64]).images for k in range(0, len(captions), 64)]
+dots = []
+for resolution, stage in zip(test.resolutions, zip(*parts, strict=True), strict=True):
+    for name, images in (("drawn", torch.cat(stage)), ("real pictures", test.images(rows_drawn, resolution))):
+        value = setting_right(images)
+        dots.append((f"{resolution} px", name, value.value, value.low, value.high))
+
+# %%
+by_stage = pd.DataFrame(dots, columns=["metric", "pictures", "value", "low", "high"])
+figures.metric_dots(by_stage, [f"{r} px" for r in test.resolutions], "pictures")
+
+# %% [markdown]
+# The real pictures say how much the inspector can see at each size at all. What lies between the two dots of a panel
+# is missing from the drawing. If the first panel lags far behind the last, the first stage has left the caption to
+# the later ones: it hears the sentence, but no matching loss ever asks it to listen. ALR-GAN works exactly at the
+# later stages, on where things are.
 #
 # Published numbers of AttnGAN, for orientation only. Other pictures, other sizes, another feature network: **not
 # comparable** with ours.
@@ -537,7 +581,6 @@ explore.figure_explorer(
 # finds it:
 
 # %%
-inspector = weights.load_inspector(bench.world)
 pictures = draw(system, captions, seed=0)
 reading = inspector.read(pictures)
 asked = soa.questions(truths, which, "name")

@@ -25,8 +25,8 @@
 # 3. look at it on real images, beside the true box of the object a word speaks of, and **measure** the overlap,
 # 4. train the *reconstruction path*, which gives a real image a layout in the generator's own terms.
 #
-# Well under a minute at `smoke`, about one at `mini` on a laptop, once notebook [01](01_captions_and_matching.ipynb) has
-# trained the matching model (about three minutes more if it has not). Code:
+# Well under a minute at `smoke`, about one at `mini` on a laptop, once notebook [01](01_captions_and_matching.ipynb)
+# has trained the matching model (about three minutes more if it has not). Code:
 # [`t2i_core/ssm.py`](../t2i_core/ssm.py), [`t2i_core/attention.py`](../t2i_core/attention.py),
 # [`t2i_core/systems/alr_gan.py`](../t2i_core/systems/alr_gan.py). Paper: ALR-GAN, section 3.2; the numbers E1, E2, ...
 # are ours, since the close reading that we work from numbers no equation.
@@ -119,8 +119,9 @@ torch.testing.assert_close(weaker, over_regions / 4)
 print("total attention a region gets, over the regions:", (finer_scores.softmax(1).sum(0)[::4]).round(decimals=3))
 
 # %% [markdown]
-# Over the words, $\Theta$ does not care how finely the picture is cut. Over the regions, every entry falls as $1/N$: the
-# stage at 32 x 32 would hear its caption a sixteenth as loudly as the stage at 8 x 8. We take the softmax over the words.
+# Over the words, $\Theta$ does not care how finely the picture is cut. Over the regions, every entry falls as $1/N$:
+# the stage at 32 x 32 would hear its caption a sixteenth as loudly as the stage at 8 x 8. We take the softmax over the
+# words.
 #
 # ## 3. Padding gets exactly zero
 #
@@ -150,7 +151,8 @@ assert unmasked[0, 3:].sum(0).min() > 0
 # %% [markdown]
 # ## 4. The text-vision matrix
 #
-# **Claim.** With $\Theta$, every region can be told what to draw: the mean of the words, weighted by how much each rules it.
+# **Claim.** With $\Theta$, every region can be told what to draw: the mean of the words, weighted by how much each
+# rules it.
 #
 # $$q_k = \sum_{j=1}^{T} \theta_{j,k}\, w_j \qquad \textbf{(ALR-GAN E8)}$$
 #
@@ -189,12 +191,13 @@ print(f"H_0 {tuple(h.shape)}, Q_0 {tuple(q_0.shape)} -> H_1 {tuple(h_1.shape)}")
 # ## 5. The SSM on real images
 #
 # **Claim (ALR-GAN F3).** $\Theta$ is a layout: a word's row lights up where the thing it names is. In the toy world we
-# can check that, because every image comes with boxes, and every caption with a list of which words speak of which part.
+# can check that, because every image comes with boxes, and every caption with a list of which words speak of which
+# part.
 #
 # The regions and words are those of the matching model (notebook [01](01_captions_and_matching.ipynb)). One caveat: it
-# was trained with a second step of its own. It takes the very same softmax over the words, and then one over the regions,
-# $\mathrm{softmax}_k(\gamma_1 \theta_{j,k})$ with a temperature $\gamma_1$, to ask what a word sees. $\Theta$ is the
-# first half of that, without the second softmax and its temperature.
+# was trained with a second step of its own. It takes the very same softmax over the words, and then one over the
+# regions, $\mathrm{softmax}_k(\gamma_1 \theta_{j,k})$ with a temperature $\gamma_1$, to ask what a word sees. $\Theta$
+# is the first half of that, without the second softmax and its temperature.
 
 # %%
 count = 400 if real else 100
@@ -245,12 +248,13 @@ show_words(two[0])
 
 # %% [markdown]
 # Each panel is one row of $\Theta$, from 0 (dark) to 1 (bright); at every point the panels sum to 1. A white box is the
-# true box of the object that this word speaks of. At `mini` the colour words light up their objects and the setting word
-# fills the background, while words like "a", "the" and "of" stay dark everywhere. Watch the class words, though.
+# true box of the object that this word speaks of. At `mini` the colour words light up their objects and the setting
+# word fills the background, while words like "a", "the" and "of" stay dark everywhere. Watch the class words, though.
 #
 # ## 6. How much overlap? Measured
 #
-# Two questions about each word that states a class or a colour, each with a chance level that is exactly the **box's area**:
+# Two questions about each word that states a class or a colour, each with a chance level that is exactly the **box's
+# area**:
 #
 # * **pointing**: take the word's strongest region and a random point in it. Is the point in the box? A region picked at
 #   random would score the area.
@@ -375,14 +379,14 @@ explore.figure_explorer(
 # ## 7. The reconstruction path: a layout for the real image, in the generator's terms
 #
 # The generator has its own features $H$, and its $\Theta$ lives on those, not on the matching model's regions. To have
-# something to align it with, the *real* image must be brought into the same space. An encoder $E$ does that, and to keep
-# it honest the generator itself must be able to draw the real image again from what $E$ gives:
+# something to align it with, the *real* image must be brought into the same space. An encoder $E$ does that, and to
+# keep it honest the generator itself must be able to draw the real image again from what $E$ gives:
 #
 # $$H^* = E(I^*), \qquad I^{**} = G(H^*), \qquad L_{REC} = \lVert I^* - I^{**} \rVert_1 \qquad \textbf{(ALR-GAN E2)}$$
 #
-# Decided by the paper: the encoder, the generator's own stage as decoder, the L1 loss. Ours: $E_i$ is one strided and one
-# gated convolution that end in the space and size of $H_{i-1}$, and the norm is the mean over pixels, so that no weight
-# depends on the image's size. For stage $i$: $I^*_i \to H^*_{i-1} \to \Theta^*_i \to H^*_i \to I^{**}_i$.
+# Decided by the paper: the encoder, the generator's own stage as decoder, the L1 loss. Ours: $E_i$ is one strided and
+# one gated convolution that end in the space and size of $H_{i-1}$, and the norm is the mean over pixels, so that no
+# weight depends on the image's size. For stage $i$: $I^*_i \to H^*_{i-1} \to \Theta^*_i \to H^*_i \to I^{**}_i$.
 
 # %%
 stream = BatchStream(bench.train_set, damsm.vocabulary, bench.profile.batch_size, seed)
@@ -418,8 +422,8 @@ titles = [f"L_REC, stage {i} ({pixels} px)" for i, pixels in enumerate(test.reso
 figures.curves(log, ["rec1", "rec2"], titles=titles)
 
 # %% [markdown]
-# Both losses fall quickly: seconds are enough, because nothing has to be invented, only carried through. On test images,
-# which the path has not seen:
+# Both losses fall quickly: seconds are enough, because nothing has to be invented, only carried through. On test
+# images, which the path has not seen:
 
 # %%
 system.eval()
@@ -450,9 +454,10 @@ print(intervals(overlaps(theta_star)).to_string(index=False, float_format="{:+.3
 # The strongest word of a region stands little above an undecided $1/T$, and the *energy* is within a few hundredths of
 # chance: the words are spread all but evenly. (*Pointing* asks only for the peak of that nearly flat map. A thing that
 # stands out in $H^*$ can win the peak for any word, and where it does so for class and colour words, no meaning is
-# behind it.) So **L_REC alone gives $H^*$, not yet a layout.** $\Theta^*$ becomes a target worth aligning with only as the generator, pulled by the
-# matching loss, learns to use its words; until then $\Theta$ is aligned with something nearly uniform. The next notebook
-# therefore studies the alignment on the matching model's layouts, which are decided from the start.
+# behind it.) So **L_REC alone gives $H^*$, not yet a layout.** $\Theta^*$ becomes a target worth aligning with only as
+# the generator, pulled by the matching loss, learns to use its words; until then $\Theta$ is aligned with something
+# nearly uniform. The next notebook therefore studies the alignment on the matching model's layouts, which are decided
+# from the start.
 #
 # ## 8. Failure case: a colour word does not know whose colour it is
 #
@@ -479,13 +484,14 @@ print(test.caption(twin))
 show_words(twin)
 
 # %% [markdown]
-# Both copies of the word light up both objects, and the share is close to a blind choice. The SSM compares a word with a
-# region and knows no grammar: whatever binds "orange" to "house" must already be in the word's vector, put there by the
-# recurrent text encoder. A layout made of words is only as good as the words.
+# Both copies of the word light up both objects, and the share is close to a blind choice. The SSM compares a word with
+# a region and knows no grammar: whatever binds "orange" to "house" must already be in the word's vector, put there by
+# the recurrent text encoder. A layout made of words is only as good as the words.
 #
 # ## Takeaways
 #
-# * $\Theta$ is a softmax **over the words** for every region; over the regions the text would fade as the picture grows.
+# * $\Theta$ is a softmax **over the words** for every region; over the regions the text would fade as the picture
+#   grows.
 # * A layout from words can be checked: against boxes, with a chance level and an interval. Colour words point; whether
 #   class words do depends on what the matching model has learned, and the table above says it for this run.
 # * L_REC puts real images into the generator's space within seconds, but gives no layout by itself.
@@ -512,8 +518,8 @@ show_words(twin)
 # </details>
 #
 # 2. *A temperature.* Multiply the words by $c$ before the SSM. Show that $\Theta$ becomes uniform for $c \to 0$, and a
-#    single word in each region for large $c$. Which $c$ makes the TVM copy one word's vector? (Hint: compare the largest
-#    score of a region with the second largest; compute in double precision.)
+#    single word in each region for large $c$. Which $c$ makes the TVM copy one word's vector? (Hint: compare the
+#    largest score of a region with the second largest; compute in double precision.)
 #
 # <details><summary>Solution</summary>
 #
@@ -529,8 +535,8 @@ show_words(twin)
 # </details>
 #
 # 3. *Attention to padding.* A caption of 3 words is padded to 18 with zero vectors, and the mask is forgotten. How much
-#    of the attention falls on padding in a region where all three words score 0? And where one word scores 5?
-#    (Hint: count how often $e^0$ stands in the sum.)
+#    of the attention falls on padding in a region where all three words score 0? And where one word scores 5? (Hint:
+#    count how often $e^0$ stands in the sum.)
 #
 # <details><summary>Solution</summary>
 #

@@ -25,9 +25,9 @@
 # 4. optimise the loss **as printed**, watch it reach its minimum without moving the layout at all, and see what we do
 #    instead.
 #
-# Well under a minute at `smoke`, about one at `mini` on a laptop, once notebook [01](01_captions_and_matching.ipynb) has
-# trained the matching model (about three minutes more if it has not). Code: [`t2i_core/alr.py`](../t2i_core/alr.py) and
-# [`t2i_core/systems/alr_gan.py`](../t2i_core/systems/alr_gan.py). Paper: ALR-GAN, section 3.2, steps 1 to 4; the
+# Well under a minute at `smoke`, about one at `mini` on a laptop, once notebook [01](01_captions_and_matching.ipynb)
+# has trained the matching model (about three minutes more if it has not). Code: [`t2i_core/alr.py`](../t2i_core/alr.py)
+# and [`t2i_core/systems/alr_gan.py`](../t2i_core/systems/alr_gan.py). Paper: ALR-GAN, section 3.2, steps 1 to 4; the
 # numbers E3, E4, ... are ours.
 
 # %% tags=["parameters"]
@@ -67,7 +67,8 @@ real = bench.profile.name != "smoke"  # at smoke nothing is trained long enough 
 #
 # We need a drawn image whose only fault is its layout. A **mirrored** real image is one: everything in it is right but
 # the places. It plays the drawn image in most of this notebook (our stand-in; the real thing comes in section 5 and in
-# notebook [06](06_training_alr_gan.ipynb)). Words, regions and $H^*$ are the matching model's, whose layouts are decided.
+# notebook [06](06_training_alr_gan.ipynb)). Words, regions and $H^*$ are the matching model's, whose layouts are
+# decided.
 
 # %%
 count = 64
@@ -82,8 +83,8 @@ N = side * side
 
 
 # %% [markdown]
-# **Claim.** The elementwise distance of the layouts says where they disagree (step 1), and a threshold splits it into what
-# is easy and what is hard to match (steps 2 and 3a):
+# **Claim.** The elementwise distance of the layouts says where they disagree (step 1), and a threshold splits it into
+# what is easy and what is hard to match (steps 2 and 3a):
 #
 # $$R = |\Theta^* - \Theta| \qquad \textbf{(ALR-GAN E3)}$$
 # $$R_{easy} = R \odot [R < \gamma], \qquad R_{hard} = R \odot [R \ge \gamma] \qquad \textbf{(ALR-GAN E4)}$$
@@ -125,7 +126,8 @@ split_map(shown, word, gamma=0.1)
 
 # %% [markdown]
 # The word with most to answer for in this picture. It has two faults: attention where the thing is not, and none where
-# it is. Both are hard, and the rest of the picture, where the two layouts almost agree, is easy. Move $\gamma$ yourself:
+# it is. Both are hard, and the rest of the picture, where the two layouts almost agree, is easy. Move $\gamma$
+# yourself:
 
 # %%
 explore.figure_explorer(
@@ -149,13 +151,14 @@ size = [float((residual[residual >= g] ** 2).sum() / (residual**2).sum()) for g 
 teaching.share_curves(gammas, {"of the elements": number, "of the squared residual": size}, 0.1, "gamma")
 
 # %% [markdown]
-# The first curve drops at once, the second stays high: **a few elements carry nearly all the disagreement**. Any
-# $\gamma$ between about 0.05 and 0.5 draws the line in the empty stretch between the two kinds; ours is 0.1, the dotted
-# line (`gamma` in [`ALRGANConfig`](../t2i_core/systems/alr_gan.py)). At $\gamma = 0$ everything is hard, at 1 nothing.
+# The first curve drops at once, the second stays high: **a few elements carry nearly all the disagreement**. From about
+# 0.1 on the first curve is nearly flat, so that the exact $\gamma$ changes little; ours is 0.1, the dotted line
+# (`gamma` in [`ALRGANConfig`](../t2i_core/systems/alr_gan.py)). At $\gamma = 0$ everything is hard, at 1 nothing.
 #
 # ## 3. From residuals to weights
 #
-# **Claim.** How much each element counts is to be learned, from the residual and the real image's features (steps 3b to 3d):
+# **Claim.** How much each element counts is to be learned, from the residual and the real image's features (steps 3b to
+# 3d):
 #
 # $$\alpha = \phi_\alpha(R_{easy} \odot H^*) \quad \textbf{(ALR-GAN E5)}, \qquad
 # \beta = \phi_\beta(R_{hard} \odot H^*) \quad \textbf{(ALR-GAN E6)}$$
@@ -189,8 +192,8 @@ print("parameters:", parts)
 
 # %% [markdown]
 # (Words and regions share one space here, so the module's word projection is not needed.) Note what the product in E5
-# does: the residual of word $j$ meets *feature* $j$ of $H^*$, and the two have nothing to do
-# with each other. It is what "padding, then the Hadamard product" says, and the paper gives no reason for it.
+# does: the residual of word $j$ meets *feature* $j$ of $H^*$, and the two have nothing to do with each other. It is
+# what "padding, then the Hadamard product" says, and the paper gives no reason for it.
 #
 # ## 4. The loss, term by term
 #
@@ -217,9 +220,9 @@ torch.testing.assert_close(value, torch.tensor(sum(by_hand.values()) / 2))
 #
 # ## 5. How large is it? What N and D do
 #
-# The paper defines neither $N$ nor $D$. We take the number of regions and of features, as their letters suggest. The norm
-# in front is not a mean, though: a norm over $ND$ elements grows at most like $\sqrt{ND}$, so after division by $ND$ the
-# loss *shrinks* as networks grow. For a residual with the same root mean square $\rho$ everywhere it is
+# The paper defines neither $N$ nor $D$. We take the number of regions and of features, as their letters suggest. The
+# norm in front is not a mean, though: a norm over $ND$ elements grows at most like $\sqrt{ND}$, so after division by
+# $ND$ the loss *shrinks* as networks grow. For a residual with the same root mean square $\rho$ everywhere it is
 # $\rho / \sqrt{ND}$:
 
 # %%
@@ -236,10 +239,9 @@ sizes = pd.DataFrame(rows, columns=["profile", "stage", "N D", "loss at R = 0.1 
 print(sizes.to_string(index=False, float_format="{:.1e}".format))
 
 # %% [markdown]
-# A tenth of disagreement in *every* element costs a few thousandths at `mini`, and less than one at the paper's size, most
-# of it at the coarsest stage. What counts in training is the gradient, so
-# measure it: all terms of an untrained ALR-GAN's generator on one batch, and the norm of each one's gradient over all of
-# the generator's parameters.
+# A tenth of disagreement in *every* element costs a few thousandths at `mini`, and less than one at the paper's size,
+# most of it at the coarsest stage. What counts in training is the gradient, so measure it: all terms of an untrained
+# ALR-GAN's generator on one batch, and the norm of each one's gradient over all of the generator's parameters.
 
 # %%
 as_printed = {"lambda_alr": 1.0, "lambda_lvr": 1.0}  # L_ALR and L_LVR stand in the paper's total without a weight
@@ -265,28 +267,30 @@ teaching.log_bars({name: gradient[name] for name in order}, group, "norm of the 
 
 # %% [markdown]
 # The axis is logarithmic. As printed, $L_{ALR}$ is thousands of times quieter than the adversarial terms: Adam, which
-# looks at the sum, will not notice it. Either $N$ and $D$ mean something
-# else in the authors' code, or the loss has a weight that the paper does not tell. Ours has one, `lambda_alr` (and
-# `lambda_lvr`), so that the question can be asked at all; notebook [06](06_training_alr_gan.ipynb) trains the ablations.
+# looks at the sum, will not notice it. Either $N$ and $D$ mean something else in the authors' code, or the loss has a
+# weight that the paper does not tell. Ours has one, `lambda_alr` (and `lambda_lvr`), so that the question can be asked
+# at all; notebook [06](06_training_alr_gan.ipynb) trains the ablations.
 #
 # The layouts in this generator also differ from the ones above:
 
 # %%
 with torch.no_grad():
     _, rebuilt = system.generator.reconstruct(batch.images, out.text)
-for i, (drawn, true) in enumerate(zip(out.attention, rebuilt.attention, strict=True), start=1):
-    share = explore.hard_share(drawn, true, system.config.gamma, out.text.mask)
-    strongest = drawn.detach().amax(1).mean()
-    print(f"stage {i}: strongest word of a region {strongest:.2f}, hard at gamma = 0.1: {share:.1%} of the elements")
+pairs = {f"stage {i + 1}": (out.attention[i].detach(), rebuilt.attention[i]) for i in range(len(out.attention))}
+for name, (drawn, true) in ({"mirrored": (theta, theta_star)} | pairs).items():
+    residuals = layout_residual(drawn, true)
+    typical = residuals[residuals >= 0.1].median()
+    print(f"{name}: strongest word of a region {drawn.amax(1).mean():.2f}, median of the hard elements {typical:.2f}")
 
 # %% [markdown]
-# An untrained generator has not decided anything: all words share all regions, so there is little to disagree about, and
-# few elements are hard. *Hard* means "decided differently", and can only appear once $\Theta$ and $\Theta^*$ are decided.
+# An untrained generator has decided next to nothing: the words share every region. What passes $\gamma$ there are small
+# differences just above the threshold, no object in the wrong place. *Hard* in the paper's sense means "decided
+# differently", and can only appear once $\Theta$ and $\Theta^*$ are decided.
 #
 # ## 6. The optimum of the loss as printed
 #
-# **Claim (a flaw in the paper).** $\alpha$ and $\beta$ are trained by the very loss that they weight, and the cheapest way
-# to make a weighted residual small is a weight of zero. Take $\alpha = 0$ and $\beta = b$ everywhere, and write
+# **Claim (a flaw in the paper).** $\alpha$ and $\beta$ are trained by the very loss that they weight, and the cheapest
+# way to make a weighted residual small is a weight of zero. Take $\alpha = 0$ and $\beta = b$ everywhere, and write
 # $h = \lVert R_{hard} \rVert_F$. Then $N D\, L_{ALR} = b\,h + \mathrm{softplus}(-b)$, whose minimum over $b \ge 0$ is
 #
 # $$\min_{\alpha, \beta \ge 0} N D\, L_{ALR} = \begin{cases}\ln 2 & h \ge 1/2 \quad (b = 0)\\
@@ -304,8 +308,8 @@ norms = hard.flatten(1).norm(dim=1)
 print(f"h of our {count} pairs: median {norms.median():.2f}; above 1/2 in {(norms > 0.5).float().mean():.0%} of them")
 
 # %% [markdown]
-# So for every layout that is wrong by more than half a unit in all, the best the loss can do is $\alpha = \beta = 0$: it
-# is then $\ln 2 / (ND)$ **whatever the layout**, and its gradient with respect to the layout is 0.
+# So for every layout that is wrong by more than half a unit in all, the best the loss can do is $\alpha = \beta = 0$:
+# it is then $\ln 2 / (ND)$ **whatever the layout**, and its gradient with respect to the layout is 0.
 #
 # ### With $\Theta$ and $\Theta^*$ fixed
 #
@@ -351,8 +355,8 @@ def describe(step, terms):
 
 
 # %% [markdown]
-# `acting` measures a weight where it has something to weigh: $\lVert\alpha\odot R_{easy}\rVert / \lVert R_{easy}\rVert$,
-# and likewise for $\beta$.
+# `acting` measures a weight where it has something to weigh:
+# $\lVert\alpha\odot R_{easy}\rVert / \lVert R_{easy}\rVert$, and likewise for $\beta$.
 
 # %%
 steps = 120 if real else 30
@@ -366,15 +370,13 @@ figures.curves(fixed_layout | {"ln 2": floor}, ["loss", "alpha", "beta"], smooth
 printed, ours = (log.iloc[-1] for log in fixed_layout.values())
 assert printed.R == fixed_layout["as printed"].R[0]  # the layout was given: nothing has been aligned
 assert not real or (printed.loss < 1.05 * math.log(2) and printed.beta < 0.01)
-print(
-    f"as printed: N D L = {printed.loss:.4f} (ln 2 = {math.log(2):.4f}), alpha {printed.alpha:.1e}, beta {printed.beta:.1e}"
-)
-print(f"adaptive:   N D L = {ours.loss:.4f}, alpha {ours.alpha:.3f}, beta {ours.beta:.3f}")
+for name, row in (("as printed", printed), ("adaptive", ours)):
+    print(f"{name:10s} N D L = {row.loss:.4f} (ln 2 = {math.log(2):.4f}), alpha {row.alpha:.1e}, beta {row.beta:.1e}")
 
 # %% [markdown]
-# As printed, the loss falls from its start to $\ln 2$ while not a single element of the layout moves: all of the "progress"
-# is the weights going to 0. With ours the loss *rises*, because the hard elements gain weight; it stays an honest measure
-# of a layout that is still wrong.
+# As printed, the loss falls from its start to $\ln 2$ while not a single element of the layout moves: all of the
+# "progress" is the weights going to 0. With ours the loss *rises*, because the hard elements gain weight; it stays an
+# honest measure of a layout that is still wrong.
 #
 # ### With $\Theta$ free to follow
 #
@@ -397,7 +399,8 @@ assert not real or left["as printed"] > 0.9 > 0.6 > left["adaptive (ours)"]
 # %% [markdown]
 # As printed, the layout stops where it was when the weights died, after a few steps: **the loss is at its minimum and
 # nothing is aligned.** Under the two others the hard elements fall first and steeply. `fixed` is at least as fast as
-# `adaptive`, whose easy elements weigh a tenth and so are left for last (they even grow, as hard elements become easy).
+# `adaptive`, whose easy elements weigh a tenth and so are left for last (they may even grow, as hard elements become
+# easy).
 #
 # ## 7. Do the weights tell hard from easy?
 #
@@ -427,11 +430,12 @@ assert not real or value.low > 0
 # %% [markdown]
 # ## 8. Failure case: nothing adaptive is left
 #
-# The order is as claimed. But look at the second line: $\alpha$ and $\beta$ have all but become **two constants**, the ends
-# of their range, the same for every word, region and image. That is no accident. The order term is all that is left to
-# teach $\phi$, and it does not know of any element, only of the largest $\alpha$ and the smallest $\beta$. The residual
-# terms do know the elements, but what they teach is zero. So the paper's loss offers $\phi$ two lessons, "be 0" and "be
-# constant", and neither is "look at this region". Put two constants in the weights' place, and see what changes:
+# The order is as claimed. But look at the second line: $\alpha$ and $\beta$ have all but become **two constants**, the
+# ends of their range, the same for every word, region and image. That is no accident. The order term is all that is
+# left to teach $\phi$, and it does not know of any element, only of the largest $\alpha$ and the smallest $\beta$. The
+# residual terms do know the elements, but what they teach is zero. So the paper's loss offers $\phi$ two lessons, "be
+# 0" and "be constant", and neither is "look at this region". Put two constants in the weights' place, and see what
+# changes:
 
 # %%
 a, b = trained.weight_floor, 1.0
@@ -445,22 +449,24 @@ assert not real or math.isclose(unseen.loss, constant, rel_tol=0.05)
 #
 # ## Takeaways
 #
-# * A few (word, region) elements carry nearly all of a layout's error, so splitting $R$ at $\gamma$ is sensible, and the
-#   exact $\gamma$ matters little.
-# * Never let a weight be learned by the loss it weights: $L_{ALR}$ as printed is minimal at $\alpha = \beta = 0$, and then
-#   aligns nothing. Bounded weights, taught by the order term alone, keep the loss honest; what they learn is a constant.
+# * A few (word, region) elements carry nearly all of a layout's error, so splitting $R$ at $\gamma$ is sensible, and
+#   the exact $\gamma$ matters little.
+# * Never let a weight be learned by the loss it weights: $L_{ALR}$ as printed is minimal at $\alpha = \beta = 0$, and
+#   then aligns nothing. Bounded weights, taught by the order term alone, keep the loss honest; what they learn is a
+#   constant.
 # * $1/(ND)$ in front of a norm makes the loss thousands of times quieter than the adversarial terms. Measure gradients
 #   before believing an ablation.
 #
 # ## Exercises
 #
-# 1. *When does the printed loss work after all?* Section 6 says: for $h < 1/2$. What does $\beta$ do as $h \to 0$, and what
-#    is the derivative of the minimum with respect to $h$? (Hint: at a minimum over $b$, only the explicit $h$ counts.)
+# 1. *When does the printed loss work after all?* Section 6 says: for $h < 1/2$. What does $\beta$ do as $h \to 0$, and
+#    what is the derivative of the minimum with respect to $h$? (Hint: at a minimum over $b$, only the explicit $h$
+#    counts.)
 #
 # <details><summary>Solution</summary>
 #
-# The minimum is the binary entropy of $h$, whose derivative is $\ln\frac{1-h}{h} = \beta$: the gradient of the layout is
-# 0 at $h = 1/2$ and grows without bound as $h \to 0$. The printed loss ignores a bad layout and polishes a good one.
+# The minimum is the binary entropy of $h$, whose derivative is $\ln\frac{1-h}{h} = \beta$: the gradient of the layout
+# is 0 at $h = 1/2$ and grows without bound as $h \to 0$. The printed loss ignores a bad layout and polishes a good one.
 #
 # ```python
 # h_norm = torch.tensor([0.4, 0.1, 0.01], dtype=torch.float64, requires_grad=True)
@@ -472,13 +478,14 @@ assert not real or math.isclose(unseen.loss, constant, rel_tol=0.05)
 #
 # </details>
 #
-# 2. *Constant weights.* Show that with $\alpha = a$ and $\beta = b$ everywhere the layout's gradient on a hard element is
-#    $b\, r / (ND \lVert R_{hard}\rVert)$. What does that mean when only one element is hard?
-#    (Hint: the gradient of $\lVert x \rVert$ is $x / \lVert x \rVert$.)
+# 2. *Constant weights.* Show that with $\alpha = a$ and $\beta = b$ everywhere the layout's gradient on a hard element
+#    is $b\, r / (ND \lVert R_{hard}\rVert)$. What does that mean when only one element is hard? (Hint: the gradient of
+#    $\lVert x \rVert$ is $x / \lVert x \rVert$.)
 #
 # <details><summary>Solution</summary>
 #
-# A norm's gradient has length 1, however small the residual is: a single hard element is pushed with the full force $b$.
+# A norm's gradient has length 1, however small the residual is: a single hard element is pushed with the full force
+# $b$.
 #
 # ```python
 # theta = torch.tensor([[[0.2, 0.9], [0.8, 0.1]]], requires_grad=True)
@@ -488,7 +495,7 @@ assert not real or math.isclose(unseen.loss, constant, rel_tol=0.05)
 # size = hard.norm().item()
 # expected = -0.7 * 0.7 / (4 * size)  # -b r / (N D ||R_hard||), with N D = 4 and r = 0.7
 # assert math.isclose(theta.grad[0, 0, 0], expected, rel_tol=1e-5)
-# assert math.isclose(hard.flatten().norm(), (2 * 0.7**2) ** 0.5, rel_tol=1e-5)
+# assert math.isclose(size, (2 * 0.7**2) ** 0.5, rel_tol=1e-5)  # both words of the first region are hard
 # ```
 #
 # </details>

@@ -27,9 +27,9 @@
 # 4. ask whether there should be one mask or two, where our two sources contradict each other,
 # 5. let an image be drawn by PR alone, by SR alone, and by both.
 #
-# Well under a minute at `smoke`, about one at `mini` on a laptop, once notebook [01](01_captions_and_matching.ipynb) has
-# trained the matching model (about three minutes more if it has not). Code: [`t2i_core/lvr.py`](../t2i_core/lvr.py). Paper: ALR-GAN, section 3.3; the numbers
-# E10 and E11 are ours.
+# Well under a minute at `smoke`, about one at `mini` on a laptop, once notebook [01](01_captions_and_matching.ipynb)
+# has trained the matching model (about three minutes more if it has not). Code:
+# [`t2i_core/lvr.py`](../t2i_core/lvr.py). Paper: ALR-GAN, section 3.3; the numbers E10 and E11 are ours.
 
 # %% tags=["parameters"]
 profile = "mini"
@@ -64,8 +64,8 @@ real = bench.profile.name != "smoke"  # at smoke nothing is trained long enough 
 # %% [markdown]
 # ## 1. The mask of a layout
 #
-# The paper writes $\mathrm{Mask}_\Theta \odot H$ and never says what $\mathrm{Mask}_\Theta$ is. $\Theta$ has one row a word,
-# the mask must have one number a region. **Ours:** how far a single word rules the region,
+# The paper writes $\mathrm{Mask}_\Theta \odot H$ and never says what $\mathrm{Mask}_\Theta$ is. $\Theta$ has one row a
+# word, the mask must have one number a region. **Ours:** how far a single word rules the region,
 #
 # $$m_k = \frac{\max_j \theta_{j,k} - 1/T}{1 - 1/T},$$
 #
@@ -143,8 +143,8 @@ torch.testing.assert_close(slope_far.norm(), slope.norm())
 # %% [markdown]
 # ## 3. SR by hand
 #
-# **Claim.** Style is which features occur *together*, wherever they are. The Gram matrix $\mathcal{G}(F) = F F^\top$ sums
-# over the regions and forgets them:
+# **Claim.** Style is which features occur *together*, wherever they are. The Gram matrix $\mathcal{G}(F) = F F^\top$
+# sums over the regions and forgets them:
 #
 # $$L_{SR} = \frac{1}{N D} \big\lVert \mathcal{G}(\mathrm{Mask}_\Theta \odot H)
 # - \mathcal{G}(\mathrm{Mask}_{\Theta^*} \odot H^*) \big\rVert_F \qquad \textbf{(ALR-GAN E11)}$$
@@ -163,9 +163,10 @@ assert style_loss(shuffled[None], f[None]) == 0 and perception_loss(shuffled[Non
 teaching.matrices({"G(F)": gram}, ["feature 1", "feature 2"], ["feature 1", "feature 2"])
 
 # %% [markdown]
-# $\mathcal{G}$ holds how strong each feature is in all (diagonal) and how often two come together. Shuffling the regions
-# leaves it as it was: **SR is blind to places**, the one thing the rest of ALR-GAN cares for. Unlike PR's, its gradient
-# grows with the features: features ten times as large pull a hundred times as hard in the value, ten times in each slope.
+# $\mathcal{G}$ holds how strong each feature is in all (diagonal) and how often two come together. Shuffling the
+# regions leaves it as it was: **SR is blind to places**, the one thing the rest of ALR-GAN cares for. Unlike PR's, its
+# gradient grows with the features: features ten times as large pull a hundred times as hard in the value, ten times in
+# each slope.
 
 # %%
 slopes = []
@@ -178,8 +179,8 @@ torch.testing.assert_close(slopes[1], 10 * slopes[0])
 # %% [markdown]
 # ## 4. What each of them sees
 #
-# Now on images. As $H$ we take the first layer of the matching model's image encoder, at full resolution: a fixed, simple
-# stand-in for the generator's features. All masks are open in this section, so that only the two losses speak.
+# Now on images. As $H$ we take the first layer of the matching model's image encoder, at full resolution: a fixed,
+# simple stand-in for the generator's features. All masks are open in this section, so that only the two losses speak.
 
 # %%
 single = [i for i in range(len(test)) if len(test.truth[i]["parts"]) == 1]
@@ -231,9 +232,9 @@ edits = {
 teaching.picture_rows({"original": images[:7]} | {name: edited[:7] for name, edited in edits.items()}, width=1.0)
 
 # %% [markdown]
-# To these we add three changes of the features themselves: all regions shuffled; a *contrast*, $H$ made a fifth stronger
-# everywhere; and *noise* of the very same size, the same change with a random sign in each region. Each loss is divided by
-# its mean between two different images, so that 1 means "as far as another picture".
+# To these we add three changes of the features themselves: all regions shuffled; a *contrast*, $H$ made a fifth
+# stronger everywhere; and *noise* of the very same size, the same change with a random sign in each region. Each loss
+# is divided by its mean between two different images, so that 1 means "as far as another picture".
 
 # %%
 H = features(images)
@@ -264,10 +265,11 @@ assert math.isclose(table.PR["contrast"], table.PR["noise"], rel_tol=1e-4) and t
 #
 # * **PR sees places, SR does not.** Shuffled or moved, the picture is far off for PR and nearly the same for SR.
 # * **SR sees what is there.** Take the object away or change its colour, and SR answers far more than to any move.
-# * **SR sees what PR cannot weigh.** Contrast and noise are equal for PR, to the digit. SR tells them apart: a change that
-#   goes the same way everywhere adds up in the Gram matrix, one of random sign cancels.
+# * **SR sees what PR cannot weigh.** Contrast and noise are equal for PR, to the digit. SR tells them apart: a change
+#   that goes the same way everywhere adds up in the Gram matrix, one of random sign cancels.
 #
-# (There is no change that SR sees and PR does not see at all: PR is 0 only where the features agree, and then so is SR.)
+# (There is no change that SR sees and PR does not see at all: PR is 0 only where the features agree, and then so is
+# SR.)
 #
 # Try your own edit. The static figure comes from the same function:
 
@@ -296,10 +298,10 @@ explore.figure_explorer(
 # %% [markdown]
 # ## 5. One mask or two? A discrepancy
 #
-# The overview of ALR-GAN sketches `LVRLoss.forward(gen_features, real_features, layout_mask)`: one mask for both images.
-# The close reading prints two, $\mathrm{Mask}_\Theta$ for the drawn and $\mathrm{Mask}_{\Theta^*}$ for the real one. We
-# follow the equations; `LVRLoss` takes one mask or two. Does it matter? Take the object that was moved by 8 px as the
-# drawn image: all is right but the place.
+# The overview of ALR-GAN sketches `LVRLoss.forward(gen_features, real_features, layout_mask)`: one mask for both
+# images. The close reading prints two, $\mathrm{Mask}_\Theta$ for the drawn and $\mathrm{Mask}_{\Theta^*}$ for the real
+# one. We follow the equations; `LVRLoss` takes one mask or two. Does it matter? Take the object that was moved by 8 px
+# as the drawn image: all is right but the place.
 
 # %%
 text = damsm.encode_text([test.caption(i) for i in middle])
@@ -314,9 +316,9 @@ print({name: f"one mask {float(one[name]):.2e}, two masks {float(two[name]):.2e}
 assert not real or one["sr"] > 2 * two["sr"]
 
 # %% [markdown]
-# With **two** masks SR compares the object with the object, wherever each of them is, and finds them alike. With **one**
-# mask it cuts the drawn image's layout out of the real image, where something else stands at that place, and calls the
-# misplaced object a fault of style.
+# With **two** masks SR compares the object with the object, wherever each of them is, and finds them alike. With
+# **one** mask it cuts the drawn image's layout out of the real image, where something else stands at that place, and
+# calls the misplaced object a fault of style.
 #
 # There is a second reason. $\mathrm{Mask}_\Theta$ depends on $\Theta$, so the loss can also be lowered by changing the
 # *mask*. Let the features stay as they are, and let only the logits of $\Theta$ follow L_LVR's gradient, once with each
@@ -352,15 +354,16 @@ print({name: f"mask {row['mask']:.3f}, PR {row['PR']:.2e}" for name, row in end.
 assert not real or end["one mask"]["PR"] < 0.2 * end["two masks"]["PR"]
 
 # %% [markdown]
-# (Here the drawn features are those of *another* picture, so nothing is right.) With one mask the loss goes towards 0 by
-# closing the mask: a layout in which no word rules anything has nothing to compare. With two masks that way out is shut:
-# $\mathrm{Mask}_{\Theta^*} \odot H^*$ stays, whatever $\Theta$ does. It is the flaw of $L_{ALR}$'s weights from notebook
-# [04](04_alr_weights.ipynb) in another dress: what weighs a loss must not be paid by that loss alone.
+# (Here the drawn features are those of *another* picture, so nothing is right.) With one mask the loss goes towards 0
+# by closing the mask: a layout in which no word rules anything has nothing to compare. With two masks that way out is
+# shut: $\mathrm{Mask}_{\Theta^*} \odot H^*$ stays, whatever $\Theta$ does. It is the flaw of $L_{ALR}$'s weights from
+# notebook [04](04_alr_weights.ipynb) in another dress: what weighs a loss must not be paid by that loss alone.
 #
 # ## 6. Images drawn by PR, by SR, and by both
 #
-# What does each term *want*? Start from grey with a trace of noise, and let the pixels themselves follow the gradient of
-# L_LVR towards a real image's features. To make the mask visible we cut it at one half: regions are fully in or fully out.
+# What does each term *want*? Start from grey with a trace of noise, and let the pixels themselves follow the gradient
+# of L_LVR towards a real image's features. To make the mask visible we cut it at one half: regions are fully in or
+# fully out.
 
 # %%
 targets = test.images(first)
@@ -395,8 +398,8 @@ assert not real or error["PR"] < error["SR"]
 
 # %% [markdown]
 # **PR** copies: inside the mask it rebuilds the very picture, and outside it leaves the grey alone. **SR** paints a
-# stained-glass window of the same colours and strokes, in no order. **Both together** are the picture again, though less
-# clean than by PR alone: with equal weights the style term is the larger by far at the start (below), and steers.
+# stained-glass window of the same colours and strokes, in no order. **Both together** are the picture again, though
+# less clean than by PR alone: with equal weights the style term is the larger by far at the start (below), and steers.
 
 # %%
 sizes = lvr.terms(features(drawings["SR"]), wanted, open_mask, open_mask)
@@ -405,13 +408,13 @@ print({name: f"grey image {float(start[name]):.1e}, image drawn by SR {float(siz
 
 # %% [markdown]
 # The two terms are summed without weights in our L_LVR = PR + SR; the paper never writes the sum, and says nothing of
-# their proportion. Since SR grows with the square of the features and PR with the features, their balance depends on how
-# large $H$ happens to be: in a trained generator, batch-normalised and gated, it is another one than here.
+# their proportion. Since SR grows with the square of the features and PR with the features, their balance depends on
+# how large $H$ happens to be: in a trained generator, batch-normalised and gated, it is another one than here.
 #
 # ## 7. Failure case: rather nothing than something in the wrong place
 #
-# PR compares place by place. An object one width away from its place is then wrong *twice*: it is missing where it should
-# be, and it stands where nothing should be. No object at all is wrong only once.
+# PR compares place by place. An object one width away from its place is then wrong *twice*: it is missing where it
+# should be, and it stands where nothing should be. No object at all is wrong only once.
 
 # %%
 wrong_place, nothing = (each(perception_loss, changes[name], H) for name in ("moved by 8 px", "removed"))
@@ -452,7 +455,8 @@ assert share.value > 0.5  # a property of the loss and of the toy world: nothing
 # </details>
 #
 # 2. *Rotations of the features.* The Gram matrix forgets places. Show that PR and SR both stay the same if all features
-#    are turned by one rotation $U$, and that SR's Gram matrix turns along. (Hint: $\mathcal{G}(UF) = U F F^\top U^\top$.)
+#    are turned by one rotation $U$, and that SR's Gram matrix turns along. (Hint:
+#    $\mathcal{G}(UF) = U F F^\top U^\top$.)
 #
 # <details><summary>Solution</summary>
 #

@@ -114,12 +114,6 @@ def test_no_more_children_than_jobs_at_a_time(bench, monkeypatch, tmp_path):
     assert len(started) == 4 and most == 2
 
 
-def test_an_unknown_variant_is_the_users_mistake(bench):
-    """Through a real child."""
-    with pytest.raises(UserError, match="unknown variant of alr-gan 'no-arl'; did you mean 'no-alr'"):
-        bench.trained_side_by_side([("alr-gan", "no-arl")], jobs=2, **FEW)
-
-
 def test_a_run_of_another_configuration_is_refused_before_any_child_starts(bench, monkeypatch):
     folder = bench.trained("attngan", **FEW).folder
     started = as_child(monkeypatch, "exit 1")
