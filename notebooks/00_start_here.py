@@ -37,9 +37,6 @@ run_dir = "runs/notebooks"
 device = "auto"
 
 # %%
-import tempfile
-from pathlib import Path
-
 import ipywidgets
 import numpy as np
 import pandas as pd
@@ -260,6 +257,9 @@ print([path.parent.name for path in sorted(runs.glob("*/summary.json"))])
 # which two are bad:
 
 # %%
+import tempfile
+from pathlib import Path
+
 place = tempfile.TemporaryDirectory()
 photos = Path(place.name, "photos")
 photos.mkdir()

@@ -432,6 +432,9 @@ recall.assign(shown=[f"{r.value:.3f} [{r.low:.3f}, {r.high:.3f}]" for r in recal
     index="direction", columns="metric", values="shown"
 )[["R@1", "R@5", "R@10"]]
 
+# %% [markdown]
+# These numbers are written down, for the report; and drawn, beside what a blind guess would reach:
+
 # %%
 for way in ("image_to_text", "text_to_image"):
     for k, value in found[way].items():
@@ -595,6 +598,9 @@ draw = random.Random(seed)
 for kind in ("setting", "color", "name", "place", "size", "relation"):
     i = next(i for i in range(count) if falsified(i, kind, draw))
     print(f"{kind:9s} {chosen[i]}\n{'':6s}->  {falsified(i, kind, draw)}")
+
+# %% [markdown]
+# For each kind, all test images whose caption has such a word; the share that prefers the truth, with its interval:
 
 # %%
 rows, examples = [], {}

@@ -280,7 +280,9 @@ judge, picture, image = stages[0]
 first_pair = bce_discriminator(judge.judge_alone(judge.features(picture)), judge.judge_alone(judge.features(image)))
 assert first_pair < judged["d0"]  # it is one of the two pairs
 print({name: round(float(loss.detach()), 3) for name, loss in judged.items()})
-print(f"L_D = {float(sum(judged.values())):.3f}; judges that toss a coin: {3 * 2 * torch.log(torch.tensor(2.0)):.3f}")
+print(
+    f"L_D = {float(sum(judged.values()).detach()):.3f}; judges that toss a coin: {3 * 2 * torch.log(torch.tensor(2.0)):.3f}"
+)
 
 # %% [markdown]
 # The generator wants the opposite verdicts:
@@ -343,6 +345,9 @@ published |= {"image heads": 3 * 864, "generator": 7_084_592, "discriminators": 
 assert sizes(at_paper) == published
 columns = {f"ours, {profile}": sizes(system), "ours, paper": sizes(at_paper), "published": published}
 pd.DataFrame(columns).map("{:,}".format)
+
+# %% [markdown]
+# Equal, part by part. Where do the parameters sit?
 
 # %%
 parts = [name for name in published if name not in ("generator", "discriminators")]
@@ -489,8 +494,12 @@ for name in shown:
     )
 pd.DataFrame(rows, columns=["metric", "trained", "untrained", "real pictures"]).set_index("metric")
 
+# %% [markdown]
+# The same as a figure. (And, where this run was long enough for it, the two promises that this project makes to
+# itself.)
+
 # %%
-if real:  # the two promises of this project: FID under half of the untrained one's, the setting right in 80 %
+if real:
     assert measured["fid"].high < baseline["fid"].low
     assert measured["setting_accuracy"].low > baseline["setting_accuracy"].high
     print(f"FID {measured['fid'].value / baseline['fid'].value:.2f} of the untrained generator's (promised: under 0.5)")

@@ -525,7 +525,7 @@ show_words(twin)
 #
 # ```python
 # regions, words = torch.randn(1, 8, 9, dtype=torch.float64), torch.randn(1, 8, 5, dtype=torch.float64)
-# flat, sharp = (similarity_matrix(regions, c * words) for c in (0.0, 1e4))
+# flat, sharp = (similarity_matrix(regions, c * words) for c in (0.0, 1e6))
 # torch.testing.assert_close(flat, torch.full_like(flat, 1 / 5))
 # torch.testing.assert_close(sharp.amax(1), torch.ones(1, 9, dtype=torch.float64))
 # chosen = words[0][:, sharp[0].argmax(0)]

@@ -16,7 +16,7 @@ from t2i_core import reproduce
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "notebooks"
 NAMES = [notebook.name for notebook in reproduce.NOTEBOOKS]
-RIGHT, CPU_SECONDS = "this solution is right", "CPU seconds:"
+RIGHT = "this solution is right"
 
 # In a copy of the notebook's names, so that no solution leans on another; a wrong one stops nothing.
 _SOLUTION = """import traceback
@@ -25,9 +25,6 @@ try:
     print({right!r})
 except Exception:
     print(traceback.format_exc())"""
-_COST = f"""import resource
-used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-print("{CPU_SECONDS}", sum(one.ru_utime + one.ru_stime for one in used))"""
 
 
 def read(name: str) -> nbformat.NotebookNode:
@@ -66,7 +63,6 @@ def _run(home: Path) -> None:
         notebook = read(name)
         for number, code in enumerate(solutions(name), start=1):
             notebook.cells.append(nbformat.v4.new_code_cell(solution_cell(code, f"{name}, exercise {number}")))
-        notebook.cells.append(nbformat.v4.new_code_cell(_COST))
         (home / "notebooks").mkdir(parents=True, exist_ok=True)
         nbformat.write(notebook, home / "notebooks" / f"{name}.ipynb")
     with pytest.MonkeyPatch.context() as patch:

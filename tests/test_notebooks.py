@@ -13,7 +13,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from notebooks_at_smoke import CPU_SECONDS, FOLDER, NAMES, ROOT, cells, executed, printed, read
+from notebooks_at_smoke import FOLDER, NAMES, ROOT, cells, executed, read
 
 from t2i_core import reproduce
 from t2i_core.config import UserError
@@ -51,19 +51,13 @@ def test_it_runs_at_smoke(smoke, name):
     assert state["status"] == "done", state.get("error")
 
 
-@every_notebook
-def test_it_costs_less_than_a_minute_at_smoke(smoke, name):
-    (said,) = (text for text in printed(smoke, name)[-1:])
-    assert float(said.removeprefix(CPU_SECONDS)) < 60  # of one core, however busy the machine is
-
-
 def test_the_reproduction_ends_well_and_leaves_runs_findings_and_a_report(smoke):
     assert (smoke / "status").read_text() == "0"
     results = json.loads((smoke / "out" / "results.json").read_text())
     assert [notebook["status"] for notebook in results["notebooks"]] == ["done"] * len(NAMES)
     assert {"attngan", "alr-gan"} <= {run["system"] for run in results["runs"]}
     left = {path.stem for path in (smoke / "out" / "findings").glob("*.json")}
-    assert {"retrieval-image-to-text-r1", "retrieval-text-to-image-r10", "matching-reads-relation"} <= left
+    assert {"retrieval-image-to-text-r1-s0", "retrieval-text-to-image-r10-s0", "matching-reads-relation-s0"} <= left
     assert (smoke / "out" / "report.html").stat().st_size > 10_000
 
 

@@ -256,7 +256,8 @@ if not checkpoint.exists():
 """
 
 PROGRAM = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits it as ignored
 from t2i_core import fingerprint, reproduce
 fingerprint.sources_hash = lambda *a: "code"
 fingerprint.training_hash = lambda: "training code"

@@ -125,10 +125,10 @@ def test_a_run_of_another_configuration_is_refused_before_any_child_starts(bench
 
 def test_a_finding_is_written_down(bench):
     found = bench.finding("ssm-overlap", 0.5, 0.4, 0.6, 12, "mean overlap")
-    path = bench.run_dir / "findings" / "ssm-overlap.json"
+    path = bench.run_dir / "findings" / "ssm-overlap-s0.json"
     assert json.loads(path.read_text()) == found
     assert found == {"id": "ssm-overlap", "value": 0.5, "low": 0.4, "high": 0.6, "n": 12, "note": "mean overlap",
-                     "profile": "smoke", "seed": 0}  # fmt: skip
+                     "profile": "smoke", "seed": 0, "made_by": None}  # fmt: skip
     with pytest.raises(ValueError):
         bench.finding("nothing", float("nan"), 0, 1, 0, "no number")
-    assert os.listdir(path.parent) == ["ssm-overlap.json"]
+    assert os.listdir(path.parent) == ["ssm-overlap-s0.json"]

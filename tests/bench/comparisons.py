@@ -94,6 +94,7 @@ def new_loop(system: str, folder: Path, dataset: CaptionDataset) -> Loop:
     config = RunConfig(system=system, profile="mini", data=str(dataset.folder)).resolve()
     damsm = DAMSM(MatcherConfig.of(MINI), dataset.vocabulary(MINI.max_words))
     built = systems.create(system, MINI, damsm=damsm)
+    (folder / system).mkdir(exist_ok=True)
     return Loop(config, folder / system, built.train(), dataset, make_accelerator("cpu"))
 
 
