@@ -38,7 +38,6 @@ class InspectorConfig:
     places: dict[str, float] = field(default_factory=dict)
     levels: dict[str, float] = field(default_factory=dict)
     classes: list[list[str]] = field(default_factory=list)  # ["presence"], ["attribute", name] or ["color", part]
-    context: bool = False  # parts of one thing: how many petals there are is seen in the whole picture, not at a point
     width: int = 20
     features: int = 64
     resolution: int = 32
