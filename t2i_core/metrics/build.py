@@ -99,8 +99,7 @@ def configure(dataset: CaptionDataset, **size: int) -> InspectorConfig:
     qualities = {k.removesuffix("s"): list(v) for k, v in parts.items() if k not in ("names", "places", "levels")}
     places, levels = _middles(dataset, "place", 0), _middles(dataset, "level", 1)
     config = InspectorConfig(attributes, names, qualities, places, levels, **size)
-    classes = _classes(dataset, config)
-    return replaced(config, classes=classes, context=bool(names) and ["presence"] not in classes)
+    return replaced(config, classes=_classes(dataset, config))
 
 
 def _classes(dataset: CaptionDataset, config: InspectorConfig) -> list[list[str]]:

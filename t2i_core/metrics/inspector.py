@@ -162,8 +162,9 @@ class Inspector(nn.Module):
             self.mix = _conv(4 * w, 2 * w)
             self.heat_head = nn.Conv2d(2 * w, parts, 1)
             self.part_code = nn.Parameter(torch.randn(parts, 8))
-            inputs = 2 * w + 8 + 6 + config.context * config.features
-            self.reader = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
+            self.reader = nn.Sequential(
+                nn.Linear(2 * w + 8 + 6, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()
+            )
             self.part_head = nn.Linear(hidden, 1 + MARGINS + sum(len(values) for values in config.qualities.values()))
 
     def forward(self, images: Tensor) -> dict[str, Any]:
@@ -178,10 +179,10 @@ class Inspector(nn.Module):
         out["attributes"] = {name: self.attribute_heads[_key(name)](seen) for name in c.attributes}
         if c.parts:
             up = F.interpolate(self.back(coarse), scale_factor=2.0, mode="bilinear", align_corners=False)
-            out |= self._read_parts(self.mix(torch.cat([fine, up], 1)), seen) | {"contents": self.contents(seen)}
+            out |= self._read_parts(self.mix(torch.cat([fine, up], 1))) | {"contents": self.contents(seen)}
         return out
 
-    def _read_parts(self, fields: Tensor, seen: Tensor) -> dict[str, Any]:
+    def _read_parts(self, fields: Tensor) -> dict[str, Any]:
         c = self.config
         batch, side = len(fields), fields.shape[-1]
         heat = self.heat_head(fields).float()
@@ -195,10 +196,7 @@ class Inspector(nn.Module):
         spread = spread.clamp(min=1e-6).sqrt()
         peak = torch.stack([flat.amax(2), flat.logsumexp(2)], 2) / 4
         code = self.part_code.expand(batch, -1, -1)
-        known = [pooled.float(), code, peak, centre, spread]
-        if c.context:
-            known.append(seen[:, None].expand(-1, len(c.parts), -1))
-        read = self.part_head(self.reader(torch.cat(known, 2))).float()
+        read = self.part_head(self.reader(torch.cat([pooled.float(), code, peak, centre, spread], 2))).float()
         presence, margins, *rest = read.split([1, MARGINS, *(len(values) for values in c.qualities.values())], 2)
         middle = centre + 0.1 * margins[..., :2]
         half = spread * (1.5 * margins[..., 2:] * 0.2).exp()
