@@ -403,7 +403,7 @@ def first_six(path, padding=2):
 
 
 steps = figures.spread(list(figures.sample_steps(run.folder).items()), 4)
-teaching.picture_rows({f"step {step}": first_six(path) for step, path in steps}, some, width=1.3)
+teaching.picture_rows({f"step {step}": first_six(path) for step, path in steps}, some, width=1.15)
 
 # %% [markdown]
 # From top to bottom: first the colour of the whole, which is the setting; then horizon and sky; objects last, as
@@ -436,7 +436,7 @@ with torch.no_grad():
     varied = {name: system.generate(captions, noise).images[-1] for name, (captions, noise) in asked.items()}
 for name, pictures in varied.items():
     print(f"{name:14s} pixels vary by {pictures.std(0).mean():.3f} (of a range of 2)")
-teaching.picture_rows(varied, width=1.1)
+teaching.picture_rows(varied, width=0.95)
 
 # %% [markdown]
 # The third number should lead: the caption decides, the noise varies. Nothing in the losses *forces* the generator to
@@ -629,7 +629,7 @@ for q, hit in zip(asked, soa.answers(reading, asked), strict=True):
         missing.setdefault(q.image, []).append(q.name)
 worst = sorted(missing, key=lambda image: -len(missing[image]))[:8] or [0]
 titles = [f"no {', no '.join(missing.get(i, []))}" for i in worst]
-figures.image_grid(pictures[worst], [captions[i] for i in worst], columns=4, titles=titles, width=1.7)
+figures.image_grid(pictures[worst], [captions[i] for i in worst], columns=4, titles=titles, width=1.5)
 
 # %% [markdown]
 # Patches of colour where things should be; what lacks is the shape. The matching model did not ask for more: exchange
