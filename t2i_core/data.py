@@ -141,6 +141,13 @@ class CaptionDataset:
             pixels = _shrink(self._decode(indices.tolist()).to(self.device), resolution)
         return pixels.float() / 127.5 - 1
 
+    def stages(self, indices: Tensor | Sequence[int]) -> list[Tensor]:
+        """:meth:`images` at every resolution, coarse to fine; what is not in memory is decoded once for all of them."""
+        if self.fits_in_memory:
+            return [self.images(indices, resolution) for resolution in self.resolutions]
+        full = self._decode(torch.as_tensor(indices).tolist()).to(self.device)
+        return [_shrink(full, resolution).float() / 127.5 - 1 for resolution in self.resolutions]
+
     def masks(self, indices: Tensor | Sequence[int], resolution: int | None = None) -> Tensor:
         """(n, R, R) int64: 0 background, k for the part whose "mask" is k in the truth; read at the pixels' middles.
 
@@ -215,5 +222,5 @@ class BatchStream:
         lengths = self._lengths[rows]
         tokens = Tokens(self._ids[rows, : int(lengths.max())], lengths)
         device = self.dataset.device
-        images = [self.dataset.images(indices, resolution) for resolution in self.dataset.resolutions]
+        images = self.dataset.stages(indices)
         return Batch(images, tokens.to(device), self.dataset.class_ids[indices].to(device), indices, which)

@@ -50,13 +50,17 @@ def word_scores(regions: Tensor, words: Tensor, mask: Tensor, gamma1: float = 5.
 
 
 def word_contexts(regions: Tensor, words: Tensor, mask: Tensor, gamma1: float = 5.0) -> tuple[Tensor, Tensor]:
-    """Attention a (images, captions, T, N) and cos(c_t, w_t) (images, captions, T) for all pairs."""
-    regions = flatten_regions(regions)
-    scores = torch.einsum("cdt,idn->ictn", words, regions)
-    scores = masked_softmax(scores, mask[None, :, :, None], dim=2)
-    attention = (gamma1 * scores).softmax(3) * mask[None, :, :, None]
-    contexts = torch.einsum("ictn,idn->ictd", attention, regions)
-    return attention, F.cosine_similarity(contexts, words.transpose(1, 2)[None], dim=3)
+    """Attention a (images, captions, T, N) and cos(c_t, w_t) (images, captions, T) for all pairs.
+
+    The words of all captions stand in one list, so that both products are plain matrix products an image.
+    """
+    regions, real = flatten_regions(regions), mask[None, :, :, None]
+    listed = words.transpose(1, 2).flatten(0, 1)  # (captions x T, D)
+    scores = (listed @ regions).unflatten(1, mask.shape)
+    attention = (gamma1 * masked_softmax(scores, real, dim=2)).softmax(3) * real
+    contexts = attention.flatten(1, 2) @ regions.transpose(1, 2)
+    lengths = (contexts.norm(dim=2) * listed.norm(dim=1)).clamp_min(1e-8)
+    return attention, ((contexts * listed).sum(2) / lengths).unflatten(1, mask.shape)
 
 
 def _both_directions(scores: Tensor, class_ids: Tensor | None) -> Tensor:

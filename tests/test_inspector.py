@@ -12,7 +12,7 @@ from t2i_core.blocks import resize
 from t2i_core.config import PROFILES, UserError
 from t2i_core.damsm import MatcherConfig
 from t2i_core.data import load
-from t2i_core.metrics import weights
+from t2i_core.metrics import evaluate, weights
 from t2i_core.metrics.accuracy import held_out, scorer_retrieval
 from t2i_core.metrics.build import SCORER, build, configure
 from t2i_core.metrics.evaluate import caption_plan, chosen_groups, draw, evaluate_images, evaluate_run
@@ -123,7 +123,7 @@ def test_a_dataset_with_attributes_only_can_have_one_too(tiny_scenes, tmp_path):
 
 
 @pytest.mark.parametrize("world", [w for w in toyworld.WORLDS if w != "toy-scenes"])
-def test_every_toy_world_can_have_an_inspector(world, tmp_path):
+def test_every_toy_world_can_have_an_inspector(world, tmp_path, monkeypatch):
     toyworld.prepare(world, tmp_path / world, size=32, train=40, test=12, seed=0)
     config = configure(load(tmp_path / world, "train", (32,)))
     assert config.attributes and config.parts and config.qualities and ["presence"] not in config.classes
@@ -131,6 +131,16 @@ def test_every_toy_world_can_have_an_inspector(world, tmp_path):
     test = load(tmp_path / world, "test", (32,))
     values = held_out(weights.load_inspector(world, folder=tmp_path), test)
     assert set(config.attributes) <= set(values) and set(config.qualities) <= set(values)
+    captions = [test.caption(i) for i in range(12)]
+    real = test.images(range(12))
+    asked = (captions, test.truth, [0] * 12, real, world)
+    groups = ("fid", "soa", "attributes", "layout")
+    untrusted = evaluate_images(real, *asked, metrics=groups, weights_folder=tmp_path)
+    assert "fid" in untrusted and all(name == "fid" for name in untrusted)  # one step: right by chance only
+    monkeypatch.setattr(evaluate, "TRUSTED", 0.0)
+    trusted = evaluate_images(real, *asked, metrics=groups, weights_folder=tmp_path)
+    assert "color_accuracy" in trusted and "soa_i" not in trusted
+    assert any(f"{name}_accuracy" in trusted for name in config.attributes)
 
 
 def test_the_inspector_of_real_images_is_the_ceiling(fresh_scenes):

@@ -95,8 +95,10 @@ def configure(dataset: CaptionDataset, **size: int) -> InspectorConfig:
     if not attributes and not parts:
         raise UserError(f"{dataset.folder} says nothing of what its images show, so no inspector can learn from it")
     names = list(parts.get("names", []))
-    # the manifest lists the values of a quality under its plural: "colors", "shapes"
+    # the manifest lists the values of a quality under its plural: "colors", "shapes"; what is an attribute of the whole
+    # picture already (the length of the hair) is asked once
     qualities = {k.removesuffix("s"): list(v) for k, v in parts.items() if k not in ("names", "places", "levels")}
+    qualities = {kind: values for kind, values in qualities.items() if kind not in attributes}
     places, levels = _middles(dataset, "place", 0), _middles(dataset, "level", 1)
     config = InspectorConfig(attributes, names, qualities, places, levels, **size)
     return replaced(config, classes=_classes(dataset, config))

@@ -41,6 +41,8 @@ def questions(truths: Sequence[Mapping[str, Any]], caption_index: Sequence[int],
     asked = []
     for image, (truth, chosen) in enumerate(zip(truths, caption_index, strict=True)):
         for part in stated(truth, chosen, kind):
+            if part < 0:
+                continue  # said of the whole picture
             row = truth["parts"][part]
             asked.append(Question(image, part, row["name"], kind, row[kind]))
     return asked
@@ -126,7 +128,7 @@ def attribute_accuracy(
         hits = [
             read[image] == truth["attributes"][name]
             for image, (truth, chosen) in enumerate(zip(truths, caption_index, strict=True))
-            if name in truth.get("attributes", {}) and (not truth.get("words") or stated(truth, chosen, name))
+            if name in truth.get("attributes", {}) and (not truth.get("words") or -1 in stated(truth, chosen, name))
         ]
         if hits:
             told = {**(protocol or {}), "asked": f"{name}, where the caption states it"}

@@ -79,7 +79,7 @@ def load_inspector(world: str, device: str | torch.device = "cpu", folder: str |
 
     Looked for in ``folder``, then among the shipped. A dataset without one of its own (a user's folder) gets that of
     toy-scenes: its features still tell pictures apart, its answers about objects mean nothing there; ``told`` says so
-    and ``own`` is False.
+    and ``own`` is False. ``accuracy`` {question: share of right answers on held-out pictures}.
     """
     place, own = _where(world, "inspector", folder), True
     if place is None:
@@ -90,6 +90,8 @@ def load_inspector(world: str, device: str | torch.device = "cpu", folder: str |
     model = Inspector(InspectorConfig(**card["config"]))
     model.load_state_dict(tensors)
     model.card, model.own = card, own
+    accuracy = {name: entry["value"] for name, entry in card["provenance"].get("held_out", {}).items()}
+    model.accuracy = accuracy if own else {}
     model.told = {"extractor": _name(card), "resize": model.config.read}
     if not own:
         model.told["note"] = f"no inspector was trained on {world}: features of the {FALLBACK} inspector"
