@@ -606,7 +606,7 @@ for kind in ("setting", "color", "name", "place", "size", "relation"):
 rows, examples = [], {}
 for kind in ("setting", "color", "place", "name", "size", "relation"):
     draw = random.Random(seed)
-    wrong = {i: text for i in range(count) if (text := falsified(i, kind, draw))}
+    wrong = {i: made for i in range(count) if (made := falsified(i, kind, draw))}
     asked = list(wrong)
     _, wrong_features = encode(damsm, test.images(asked), list(wrong.values()))
     true_score = F.cosine_similarity(image_features[asked], text_features[asked])

@@ -387,7 +387,8 @@ marked(figures.curves(run.log(), list(names), titles=list(names.values())), coin
 # %% [markdown]
 # The dotted lines are where a judge that tosses a coin would stand. An adversarial loss does not go to zero when all
 # is well: it shows who is ahead. Where $L_D$ lies under its line and $L_G$ above, the judges win. The curves that
-# *should* fall are the matching losses: the pictures come to fit their captions.
+# *should* fall are the matching losses: the pictures come to fit their captions. The KL may rise meanwhile: it is the
+# price of telling captions apart.
 #
 # The loop draws the same captions with the same noise all along, so the steps compare. Each grid that it left is cut
 # into its pictures; a row is a step, a column is a caption:
@@ -440,8 +441,9 @@ teaching.picture_rows(varied, width=0.95)
 
 # %% [markdown]
 # The third number should lead: the caption decides, the noise varies. Nothing in the losses *forces* the generator to
-# use its noise, though; if the first two numbers fell towards 0, it would draw one picture a caption. FID would
-# notice: a cloud of pictures that is too narrow is far from the real one.
+# use its noise, though; if the first two numbers fell towards 0, it would draw one picture a caption, and FID would
+# notice: a cloud of pictures that is too narrow is far from the real one. Look also at *what* varies in the first two
+# rows. Their caption says where its things are; if the patches wander about with the noise, the place was not read.
 #
 # ### Where the words act
 #

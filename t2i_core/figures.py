@@ -111,16 +111,17 @@ def image_grid(
     rows = -(-len(pixels) // columns)
     letters = max(8, int(width * 15))
     below = [wrap(c, letters) for c in captions] if captions is not None else []
-    lines = max((text.count("\n") + 1 for text in below), default=0)
-    height = rows * (width + 0.13 * lines + (0.25 if titles is not None else 0.05))
+    above = [wrap(title, letters) for title in titles] if titles is not None else []
+    lines, high = (max((text.count("\n") + 1 for text in texts), default=0) for texts in (below, above))
+    height = rows * (width + 0.13 * lines + 0.15 * high + 0.08)
     figure, axes = _panels(rows, columns, (columns * width, height))
     for k, ax in enumerate(axes):
         if k >= len(pixels):
             ax.remove()
             continue
         _picture(ax, pixels[k])
-        if titles is not None:
-            ax.set_title(str(titles[k]), fontsize=9, parse_math=False)
+        if above:
+            ax.set_title(above[k], fontsize=9, parse_math=False)
         if below:
             ax.set_xlabel(below[k], fontsize=8, parse_math=False)
     return figure
