@@ -48,6 +48,7 @@ def as_lists(tokens) -> tuple:
 
 
 @given(captions)
+@example("red " * 40)
 def test_every_word_stands_where_its_span_says(caption):
     tokens = VOCABULARY.tokenize([caption])
     assert len(tokens.words[0]) == len(tokens.spans[0]) == tokens.lengths.item() >= 1
@@ -134,6 +135,7 @@ def test_words_of(caption, words):
 def test_five_hundred_words_are_cut_and_it_is_said():
     tokens = VOCABULARY.tokenize([" ".join(["red"] * 498 + ["unheard", "house"])])
     assert tokens.ids.shape == (1, 18) and tokens.cut == (482,)
+    assert tokens.words == (("red",) * 18,) and tokens.unknown == ((),) and tokens.spans[0][-1] == (68, 71)
     assert tokens.notes() == ["only the first 18 words are read; 482 more were cut off"]
 
 

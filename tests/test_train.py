@@ -220,14 +220,18 @@ from pathlib import Path
 from t2i_core import train
 from t2i_core.config import RunConfig
 request, folder = sys.argv[1:]
-run = train.Loop.run
+run, step, losses = train.Loop.run, train.Loop.train_step, []
+def step_and_keep(self):
+    step(self)
+    losses.append(self.window[-1])
 def run_and_keep(self, *arguments):
     run(self, *arguments)
     state = {name: value.detach() for name, value in self.system.named_parameters()}
     state |= {f"averaged.{name}": value.detach() for name, value in self.averaged.named_parameters()}
     seen = torch.stack([self.stream.indices(step) for step in range(self.step)])
-    torch.save({"state": state, "seen": seen}, f"{folder}-rank{self.rank}.pt")
-train.Loop.run = run_and_keep
+    kept = {"state": state, "seen": seen, "losses": torch.stack(losses), "names": self.names}
+    torch.save(kept, f"{folder}-rank{self.rank}.pt")
+train.Loop.run, train.Loop.train_step = run_and_keep, step_and_keep
 train.train(RunConfig.from_dict(json.loads(Path(request).read_text())), folder, "cpu", show_progress=False)
 """
 
@@ -260,7 +264,11 @@ def test_two_processes_train_one_system(settings, tmp_path):
     assert_same_bits(kept[0]["state"], kept[1]["state"])
     assert not any(set(a.tolist()) & set(b.tolist()) for a, b in zip(kept[0]["seen"], kept[1]["seen"], strict=True))
     assert Run(folder).summary["batch_size"] == 6 and Run(folder).summary["steps"] == 3
-    assert Run(folder).log()["step"].tolist() == [2, 3]
+    log = Run(folder).log()
+    means = torch.stack([part["losses"] for part in kept]).mean(0)  # of both processes
+    assert log["step"].tolist() == [2, 3] and not kept[0]["losses"].equal(kept[1]["losses"])
+    logged = torch.tensor(log[kept[0]["names"]].to_numpy(), dtype=torch.float32)
+    torch.testing.assert_close(logged, torch.stack([means[:2].mean(0), means[2]]), rtol=1e-4, atol=2e-6)
     saved = checkpoint(folder)["generator"]
     assert all(value.equal(saved[name.removeprefix("generator.")]) for name, value in kept[0]["state"].items()
                if name.startswith("generator."))  # fmt: skip
