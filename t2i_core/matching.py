@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from t2i_core.attention import flatten_regions, masked_softmax
+from t2i_core.attention import flatten_regions
+
+LENGTH_GROUPS = 4
 
 
 def sentence_loss(image: Tensor, sentence: Tensor, gamma: float = 10.0, class_ids: Tensor | None = None) -> Tensor:
@@ -43,24 +45,48 @@ def word_scores(regions: Tensor, words: Tensor, mask: Tensor, gamma1: float = 5.
 
     s = w^T v, a softmax over the real words of every region, then over regions with gamma1; c_t = sum_n a_tn v_n;
     R = 1/gamma2 log sum_t exp(gamma2 cos(c_t, w_t)) over the real words.
+
+    On a CPU captions of similar length are read together, so that little padding is computed; the length of a group
+    is a number Python must know, and a GPU would have to be waited for.
     """
-    _, cosines = word_contexts(regions, words, mask, gamma1)
-    cosines = cosines.masked_fill(~mask[None], -torch.inf)
-    return (gamma2 * cosines).logsumexp(2) / gamma2
+    if words.is_cuda or len(words) < 2 * LENGTH_GROUPS:
+        return _scores(regions, words, mask, gamma1, gamma2)
+    order = mask.sum(1).argsort()
+    columns = []
+    for group in order.tensor_split(LENGTH_GROUPS):
+        longest = int(mask[group].any(0).nonzero().max()) + 1 if mask[group].any() else 1
+        columns.append(_scores(regions, words[group, :, :longest], mask[group, :longest], gamma1, gamma2))
+    return torch.cat(columns, 1)[:, order.argsort()]
 
 
 def word_contexts(regions: Tensor, words: Tensor, mask: Tensor, gamma1: float = 5.0) -> tuple[Tensor, Tensor]:
-    """Attention a (images, captions, T, N) and cos(c_t, w_t) (images, captions, T) for all pairs.
+    """Attention a (images, captions, T, N) and cos(c_t, w_t) (images, captions, T) for all pairs; padding gets 0."""
+    attention, cosines = _contexts(regions, words, mask, gamma1)
+    return attention * mask[None, :, :, None], cosines * mask
 
-    The words of all captions stand in one list, so that both products are plain matrix products an image.
+
+def _scores(regions: Tensor, words: Tensor, mask: Tensor, gamma1: float, gamma2: float) -> Tensor:
+    _, cosines = _contexts(regions, words, mask, gamma1)
+    return (gamma2 * cosines.masked_fill(~mask, -torch.inf)).logsumexp(2) / gamma2
+
+
+def _contexts(regions: Tensor, words: Tensor, mask: Tensor, gamma1: float) -> tuple[Tensor, Tensor]:
+    """``word_contexts`` with arbitrary values at the padding.
+
+    The words of all captions stand in one list and the regions of all images in another, so that the scores and their
+    gradients are single matrix products. The mask of the softmax over words is an addend of that product (-1e30 is
+    exactly 0 after it): on a CPU every pass over (captions, T, images, N) that is saved counts.
     """
-    regions, real = flatten_regions(regions), mask[None, :, :, None]
+    regions = flatten_regions(regions)
+    images, words_first = len(regions), (*mask.shape, len(regions), -1)
     listed = words.transpose(1, 2).flatten(0, 1)  # (captions x T, D)
-    scores = (listed @ regions).unflatten(1, mask.shape)
-    attention = (gamma1 * masked_softmax(scores, real, dim=2)).softmax(3) * real
-    contexts = attention.flatten(1, 2) @ regions.transpose(1, 2)
+    hidden = torch.zeros_like(mask, dtype=words.dtype).masked_fill(~mask, -1e30).view(-1, 1)
+    scores = torch.addmm(hidden, listed, regions.transpose(0, 1).flatten(1)).view(words_first)
+    attention = (gamma1 * scores.softmax(1)).softmax(3).view(len(listed), images, -1).transpose(0, 1)
+    contexts = attention @ regions.transpose(1, 2)  # (images, captions x T, D)
     lengths = (contexts.norm(dim=2) * listed.norm(dim=1)).clamp_min(1e-8)
-    return attention, ((contexts * listed).sum(2) / lengths).unflatten(1, mask.shape)
+    cosines = (contexts * listed).sum(2) / lengths
+    return attention.unflatten(1, mask.shape), cosines.unflatten(1, mask.shape)
 
 
 def _both_directions(scores: Tensor, class_ids: Tensor | None) -> Tensor:

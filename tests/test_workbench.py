@@ -93,7 +93,7 @@ def as_child(monkeypatch, code: str) -> list[subprocess.Popen]:
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs a POSIX shell")
 def test_a_failing_child_is_reported_with_the_end_of_its_log_and_the_others_are_stopped(bench, monkeypatch):
-    script = "if [[ $4 == *no-alr* ]]; then seq 1000; echo the last word; exit 3; else exec sleep 600; fi"
+    script = "if [[ $4 == *no-alr* ]]; then seq 1000; echo the last word; exit 3; else exec sleep 20; fi"
     started = as_child(monkeypatch, script)
     with pytest.raises(UserError, match=r"training alr-gan \(no-alr\) failed; the end of .*output\.log:") as error:
         bench.trained_side_by_side([*PAIRS, ("alr-gan", "no-pr")], jobs=2, **FEW)

@@ -8,13 +8,14 @@ import torch
 from t2i_core.matching import word_loss
 
 from .__main__ import verdict
-from .comparisons import matching_batch, word_loss_in_a_loop, word_loss_in_two_loops
+from .comparisons import WORD_LOSSES, matching_batch
 from .measure import Row, Stopwatch, interleaved, ratio, table
 
 
-@pytest.mark.parametrize("by_hand", [word_loss_in_a_loop, word_loss_in_two_loops])
-def test_a_loop_is_the_same_loss_with_the_same_gradient(by_hand):
-    regions, words, mask = matching_batch(batch=5, text_dim=6, side=3, words=9)
+@pytest.mark.parametrize("batch", [5, 13])  # 13 captions are read in groups of similar length
+@pytest.mark.parametrize("by_hand", WORD_LOSSES.values(), ids=WORD_LOSSES)
+def test_a_loop_is_the_same_loss_with_the_same_gradient(by_hand, batch):
+    regions, words, mask = matching_batch(batch=batch, text_dim=6, side=3, words=9)
     assert len(set(mask.sum(1).tolist())) > 1
     losses = [way(regions, words, mask) for way in (word_loss, by_hand)]
     torch.testing.assert_close(*losses)
