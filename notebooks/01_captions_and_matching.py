@@ -396,7 +396,7 @@ assert math.isclose(contrast(R_words, 10.0, twins), masked_words, rel_tol=1e-3)
 
 # %%
 damsm = bench.damsm()
-record = json.loads((bench.matcher_folder / "matcher.json").read_text())
+record = json.loads((bench.matcher_folder() / "matcher.json").read_text())
 assert damsm.vocabulary.hash == vocabulary.hash
 print(f"{record['steps']} steps at batch {record['batch_size']}, {record['train_seconds']:.0f} s when it was trained")
 

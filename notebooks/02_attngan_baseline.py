@@ -78,7 +78,7 @@ figures.style()
 # A fresh system, and a batch that it draws from captions and noise:
 
 # %%
-system = systems.create("attngan", profile, damsm=damsm, seed=seed).train()
+system = systems.create("attngan", profile, matcher=damsm, seed=seed).train()
 batch = BatchStream(bench.train_set, damsm.vocabulary, bench.profile.batch_size, seed).at(0)
 noise = system.noise(len(batch), seed=seed)
 out = system.generate(batch.tokens, noise)
@@ -301,7 +301,7 @@ for i, (judge, _, drawn) in enumerate(stages):
     features = judge.features(drawn)
     same = bce_generator(judge.judge_alone(features), judge.judge_with(features, sentence))
     torch.testing.assert_close(same, L_G_i.float(), rtol=1e-4, atol=1e-5)
-matching = system.damsm.losses(out.images[-1], out.text, batch.class_ids)
+matching = system.matcher.losses(out.images[-1], out.text, batch.class_ids)
 for name, loss in matching.items():
     torch.testing.assert_close(drawn_losses[f"damsm_{name}"], system.config.lambda_damsm * loss, rtol=1e-4, atol=1e-5)
 
@@ -713,7 +713,7 @@ if borrowed:
 # $H_0$ hears the sentence only. So a word can change the first picture only through the sentence vector.
 #
 # ```python
-# text = system.damsm.encode_text(some[:1])
+# text = system.matcher.encode_text(some[:1])
 # other = text._replace(words=text.words.roll(1, dims=1))  # every word's features in another order
 # with torch.no_grad():
 #     one, two = (system.generate(t, seed=0).features for t in (text, other))

@@ -177,7 +177,7 @@ teaching.matrices({"H": regions, "Q": q}, ["how red", "how blue"], region_names)
 # ALR-GAN, taken apart (ALR-GAN E9), beside the stage as a whole:
 
 # %%
-system = systems.create("alr-gan", profile, damsm=damsm, seed=seed).eval()
+system = systems.create("alr-gan", profile, matcher=damsm, seed=seed).eval()
 stage = system.generator.stages[0]
 h = system.generate(captions).features[0]
 projected = stage.attention.project(text.words)  # words of the matching model, in the regions' space

@@ -245,7 +245,7 @@ print(sizes.to_string(index=False, float_format="{:.1e}".format))
 
 # %%
 as_printed = {"lambda_alr": 1.0, "lambda_lvr": 1.0}  # L_ALR and L_LVR stand in the paper's total without a weight
-system = systems.create("alr-gan", profile, damsm=damsm, seed=seed, **as_printed).train()
+system = systems.create("alr-gan", profile, matcher=damsm, seed=seed, **as_printed).train()
 batch = BatchStream(test, damsm.vocabulary, min(16, bench.profile.batch_size), seed).at(0)
 out = system.generate(batch.tokens, seed=seed)
 losses = system.generator_losses(batch, out)

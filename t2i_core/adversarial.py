@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -27,3 +28,53 @@ def bce_discriminator(real: Tensor, fake: Tensor) -> Tensor:
 def bce_generator(alone: Tensor, with_sentence: Tensor) -> Tensor:
     """ALR-GAN E12: -1/2 E[log D(I)] - 1/2 E[log D(I, s)] on drawn images."""
     return 0.5 * (bce_real(alone) + bce_real(with_sentence))
+
+
+def hinge_real(logits: Tensor) -> Tensor:
+    """RATLIP E8, its first line: -E[min(0, -1 + D(x, s))], 0 where every logit is 1 or more."""
+    return F.relu(1 - logits).mean()
+
+
+def hinge_fake(logits: Tensor) -> Tensor:
+    """RATLIP E8, its second and third line without their 1/2: -E[min(0, -1 - D(x, s))]."""
+    return F.relu(1 + logits).mean()
+
+
+def hinge_discriminator(real: Tensor, fake: Tensor, mismatched: Tensor) -> Tensor:
+    """RATLIP E8 without the penalty: real images with their captions against drawn ones and real ones with another
+    image's caption, which share the half of the fakes between them."""
+    return hinge_real(real) + 0.5 * (hinge_fake(fake) + hinge_fake(mismatched))
+
+
+def hinge_generator(fake: Tensor) -> Tensor:
+    """RATLIP E8, L_G without the similarity: -E[D(G(z, s), s)]."""
+    return -fake.mean()
+
+
+def ma_gradient_penalty(
+    logits: Tensor, image: Tensor, sentence: Tensor, k: float = 2.0, p: float = 6.0, norm: str = "sum"
+) -> Tensor:
+    """The matching-aware gradient penalty of RATLIP E8: k E[(||grad_x D|| + ||grad_s D||)^p] at real, matching pairs.
+
+    ``logits`` (B, ...) must have been computed from ``image`` (B, ...) and ``sentence`` (B, ...), both requiring
+    gradients; image is the picture itself in DF-GAN, its CLIP features in GALIP and RATLIP. ``norm="joint"`` is the
+    published code's: the norm of both gradients as one vector, up to 2^(p/2) times smaller. Float32 under autocast.
+
+    Raises ValueError for another ``norm``.
+    """
+    if norm not in ("sum", "joint"):
+        raise ValueError(f'norm must be "sum" or "joint", not {norm!r}')
+    gradients = torch.autograd.grad(logits.sum(), (image, sentence), create_graph=True)
+    wide = (g if g.dtype == torch.float64 else g.float() for g in gradients)
+    squares = [g.flatten(1).square().sum(1) for g in wide]
+    if norm == "joint":
+        length = _root(squares[0] + squares[1])
+    else:
+        length = _root(squares[0]) + _root(squares[1])
+    return k * length.pow(p).mean()
+
+
+def _root(square: Tensor) -> Tensor:
+    """A square root whose gradient at 0 is 0 and not NaN: a discriminator may ignore one of its inputs at the start."""
+    zero = square == 0
+    return square.masked_fill(zero, 1.0).sqrt().masked_fill(zero, 0.0)

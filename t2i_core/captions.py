@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -50,6 +51,7 @@ class Tokens:
     spans: tuple[tuple[tuple[int, int], ...], ...] = ()  # where it stands in its caption
     unknown: tuple[tuple[str, ...], ...] = ()  # words outside the vocabulary
     cut: tuple[int, ...] = ()  # how many words did not fit
+    unit: str = "words"  # what a token is
 
     @property
     def mask(self) -> Tensor:
@@ -57,7 +59,7 @@ class Tokens:
 
     def to(self, device: torch.device | str) -> Tokens:
         return Tokens(
-            self.ids.to(device, non_blocking=True), self.lengths, self.words, self.spans, self.unknown, self.cut
+            self.ids.to(device, non_blocking=True), *(getattr(self, f.name) for f in dataclasses.fields(self)[1:])
         )
 
     def __len__(self) -> int:
@@ -72,7 +74,7 @@ class Tokens:
                     f"not in the vocabulary, so without meaning to the system: {', '.join(dict.fromkeys(unknown))}"
                 )
             if cut:
-                notes.append(f"only the first {len(words)} words are read; {cut} more were cut off")
+                notes.append(f"only the first {len(words)} {self.unit} are read; {cut} more were cut off")
         return notes
 
 
@@ -103,6 +105,19 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return len(self.words)
+
+    @property
+    def start(self) -> int:
+        """The token before a caption, for encoders that want one."""
+        return len(self)
+
+    @property
+    def end(self) -> int:
+        return len(self) + 1
+
+    def model_ids(self, ids: Tensor) -> Tensor:
+        """Token ids (B, T) as an encoder with start and end tokens knows them: these very ones."""
+        return ids
 
     def __contains__(self, word: str) -> bool:
         return word in self.index

@@ -60,7 +60,7 @@ def train(
 
     Args:
         out: The run folder; it then holds the configuration, log, checkpoint, sample grids and weights.
-        system: Which system: alr-gan, attngan.
+        system: Which system: alr-gan, attngan, df-gan, galip, ratlip.
         variant: An ablation of the system, such as no-alr.
         world: The prepared dataset's name.
         data: A prepared folder elsewhere.

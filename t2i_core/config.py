@@ -78,7 +78,8 @@ class Profile:
     steps: int  # of a system's training
     ablation_steps: int  # of each ablation of a system
     matcher_steps: int  # of the DAMSM pre-training
-    matcher_batch: int
+    clip_steps: int  # of the contrastive training of the tiny CLIP
+    matcher_batch: int  # of both
     train_images: int
     test_images: int
     evaluation_images: int
@@ -106,6 +107,7 @@ PROFILES = {
             steps=12,
             ablation_steps=6,
             matcher_steps=20,
+            clip_steps=20,
             matcher_batch=16,
             train_images=400,
             test_images=200,
@@ -128,8 +130,9 @@ PROFILES = {
             max_words=18,
             batch_size=16,
             steps=800,
-            ablation_steps=800,
+            ablation_steps=200,
             matcher_steps=500,
+            clip_steps=400,
             matcher_batch=64,
             train_images=8000,
             test_images=1000,
@@ -154,6 +157,7 @@ PROFILES = {
             steps=20000,
             ablation_steps=20000,
             matcher_steps=4000,
+            clip_steps=6000,
             matcher_batch=128,
             train_images=20000,
             test_images=2000,
@@ -178,6 +182,7 @@ PROFILES = {
             steps=265_650,  # 600 epochs of CUB's 8,855 training images at batch 20
             ablation_steps=265_650,
             matcher_steps=36_890,  # 200 epochs at batch 48
+            clip_steps=1,  # the published one is read, not trained
             matcher_batch=48,
             train_images=20000,
             test_images=2000,
@@ -190,6 +195,32 @@ PROFILES = {
         ),
     )
 }
+
+
+RATES = ("learning_rate", "discriminator_rate")
+# Variants that are trained as long as the system itself: claims rest on what they are in the end. Others are brief.
+FULL_LENGTH = {"df-gan": ("clip",), "ratlip": ("no-attention", "as-published"), "alr-gan": ("no-alr",)}
+# Where a system differs from the three-stage GANs (Adam with 0.5 and 0.999, the profile's rates and steps).
+_HINGE = {
+    "all": {"beta1": 0.0, "beta2": 0.9},
+    "mini": {"discriminator_rate": 1e-3, "steps": 400, "ablation_steps": 120},
+    "small": {"learning_rate": 2e-4, "discriminator_rate": 4e-4},
+    "paper": {"learning_rate": 1e-4, "discriminator_rate": 4e-4},
+}
+SETTINGS: dict[str, dict[str, dict[str, float]]] = {"df-gan": _HINGE, "galip": _HINGE, "ratlip": _HINGE}
+
+
+def settings(system: str, profile_name: str) -> dict[str, float]:
+    """What of the optimiser and the steps is a system's own at a profile."""
+    own = SETTINGS.get(system, {})
+    return own.get("all", {}) | own.get(profile_name, {})
+
+
+def default_steps(system: str, variant: str, p: Profile) -> int:
+    """How long a profile trains a system, or (more briefly, at mini) one of its ablations."""
+    whole = variant == "default" or variant in FULL_LENGTH.get(system, ())
+    name = "steps" if whole else "ablation_steps"
+    return int(settings(system, p.name).get(name, getattr(p, name)))
 
 
 def profile(name: str) -> Profile:
@@ -211,8 +242,8 @@ class RunConfig:
     batch_size: int | None = None
     learning_rate: float | None = None  # of the generator
     discriminator_rate: float | None = None
-    beta1: float = 0.5
-    beta2: float = 0.999
+    beta1: float | None = None
+    beta2: float | None = None
     ema: float | None = None
     matcher: str | None = None  # a pre-trained DAMSM's folder; default: trained as the run's first step
     log_every: int = 10
@@ -240,15 +271,17 @@ class RunConfig:
     def resolve(self) -> RunConfig:
         """Fill every ``None`` from the profile; the data folder becomes the data root's folder of the world."""
         p = profile(self.profile)
-        default_steps = p.steps if self.variant == "default" else p.ablation_steps
-        steps = self.steps or default_steps
+        own = settings(self.system, self.profile)
+        rates = {name: getattr(self, name) or own.get(name, getattr(p, name)) for name in RATES}
+        steps = self.steps or default_steps(self.system, self.variant, p)
         return dataclasses.replace(
             self,
             data=self.data or str(data_root() / default_folder(self.world, p)),
             steps=steps,
             batch_size=self.batch_size or p.batch_size,
-            learning_rate=self.learning_rate or p.learning_rate,
-            discriminator_rate=self.discriminator_rate or p.discriminator_rate,
+            **rates,
+            beta1=own.get("beta1", 0.5) if self.beta1 is None else self.beta1,
+            beta2=own.get("beta2", 0.999) if self.beta2 is None else self.beta2,
             ema=p.ema if self.ema is None else self.ema,
             sample_every=self.sample_every or max(1, steps // 6),
             checkpoint_every=self.checkpoint_every or max(1, min(2000, steps // 2)),

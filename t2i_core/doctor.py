@@ -23,7 +23,17 @@ from t2i_core.manifest import MANIFEST, read_manifest
 GIB = 2**30
 DISK_NEEDED = 2 * GIB  # of a reproduction: data, runs and executed notebooks, with room to spare
 MEMORY_NEEDED = 4 * GIB
-LIBRARIES = ("accelerate", "datasets", "torchmetrics", "safetensors", "scipy", "pandas", "matplotlib")
+LIBRARIES = (
+    "accelerate",
+    "captum",
+    "datasets",
+    "torchmetrics",
+    "transformers",
+    "safetensors",
+    "scipy",
+    "pandas",
+    "matplotlib",
+)
 NOTEBOOK_TOOLS = ("jupyterlab", "ipykernel", "papermill", "jupytext")
 WEIGHTS = Path(__file__).parent / "weights"
 INSTALL = "run `make install`, or `pip install -e . -c constraints.txt`"
@@ -182,6 +192,16 @@ def check_weights() -> list[Finding]:
     return [Finding("weights", bool(found), ", ".join(found) or f"none in {WEIGHTS}", advice)]
 
 
+def check_clip() -> list[Finding]:
+    """OpenAI's CLIP: only profile "paper" reads it, the others train a tiny one."""
+    from t2i_core.clip import published_folder
+
+    try:
+        return [Finding("published CLIP", True, f"in {published_folder()}")]
+    except UserError as error:
+        return [Finding("published CLIP", False, "only profile paper needs it", str(error), needed=False)]
+
+
 def _versions(name: str, packages: tuple[str, ...]) -> Finding:
     there, missing = [], []
     for package in packages:
@@ -225,4 +245,5 @@ CHECKS: tuple[Callable[[], list[Finding]], ...] = (
     check_room,
     check_prepared_data,
     check_weights,
+    check_clip,
 )

@@ -45,8 +45,13 @@ METRICS = {
     "kid": "KID",
     "soa_c": "SOA-C",
     "box_iou": "Box IoU",
+    "clip_score": "CLIP score (cosine)",
+    "clip_score_x100": "CLIP score x 100",
+    "binding_accuracy": "Attribute binding",
+    "binding_leak": "Binding leak",
 }
-MAIN_METRICS = tuple(METRICS)[:7]
+MAIN_METRICS = ("fid", "fid_untrained", "inception_score", "r_precision", "clip_score_x100", "soa_i")
+MAIN_METRICS += ("setting_accuracy", "binding_accuracy", "layout_accuracy")
 OUTCOMES = ("effective_n",)  # what a protocol notes of the measurement itself; runs measured alike differ in it
 
 Record = dict[str, Any]
@@ -110,6 +115,7 @@ class Paired:
     better: str  # "lower" or "higher"
     ours: tuple[str, str] = ("alr-gan", "default")
     against: tuple[str, str] = ("attngan", "default")
+    world: str | None = None  # the only one that counts, or all
 
     def judge(self, runs: list[Record], findings: list[Record], profile: str) -> tuple[dict, str, str]:
         names = [" ".join(x for x in side if x != "default") for side in (self.ours, self.against)]
@@ -151,7 +157,11 @@ class Paired:
         found = {}
         for run in runs:
             entry = run["metrics"].get(self.metric) or {}
-            if (run["system"], run["variant"]) == side and entry.get("value") is not None:
+            if self.world not in (None, run["world"]):
+                continue
+            # "brief" is the whole system, trained as briefly as its ablations: steps are part of the key
+            variant = "default" if run["variant"] == "brief" else run["variant"]
+            if (run["system"], variant) == side and entry.get("value") is not None:
                 protocol = repr(settings(entry.get("protocol")))
                 found[(run["seed"], run["world"], run["steps"], protocol)] = entry["value"]
         return found

@@ -92,8 +92,8 @@ class Run:
 
     def system(self, device: str | torch.device = "cpu"):
         """The finished system, in eval mode: averaged generator weights and the text encoder it was trained with."""
-        from t2i_core import systems
-        from t2i_core.damsm import DAMSM, read_weights
+        from t2i_core import encoders, systems
+        from t2i_core.matcher import read_weights
 
         if not (self.folder / "weights.safetensors").exists():
             resume = (
@@ -102,11 +102,11 @@ class Run:
                 else "train it first"
             )
             raise UserError(f"{self.folder} holds no finished weights: {resume}")
-        damsm = DAMSM.untrained(self.folder)
+        matcher = encoders.untrained(self.folder)
         switches = self.system_config | {"resolutions": tuple(self.system_config["resolutions"])}
-        system = systems.create(self.config.system, self.config.profile, damsm=damsm, **switches)
-        parts = {"generator.": system.generator, "damsm.": system.damsm}
-        read_weights(self.folder / "weights.safetensors", damsm.vocabulary, parts)
+        system = systems.create(self.config.system, self.config.profile, matcher=matcher, **switches)
+        parts = {"generator.": system.generator} | ({"matcher.": matcher} if matcher.stored else {})
+        read_weights(self.folder / "weights.safetensors", matcher.vocabulary, parts)
         return system.to(device).eval().requires_grad_(False)
 
     @property

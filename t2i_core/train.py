@@ -22,11 +22,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from t2i_core import systems
+from t2i_core import encoders, systems
 from t2i_core.config import MADE_BY, RunConfig, UserError, atomic_write, profile, write_json
-from t2i_core.damsm import DAMSM, train_matcher, write_weights
 from t2i_core.data import BatchStream, CaptionDataset, load, random_generator
 from t2i_core.manifest import read_manifest
+from t2i_core.matcher import Matcher, write_weights
 from t2i_core.runs import Run, load_checkpoint, progress, read_log, save_checkpoint
 from t2i_core.systems.base import System
 
@@ -47,18 +47,20 @@ def train(config: RunConfig, run_dir: str | Path, device: str = "auto", show_pro
     """
     config, folder = config.resolve(), Path(run_dir)
     p = profile(config.profile)
-    resolutions = systems.configure(config.system, p, config.variant, config.switches).resolutions
+    resolved = systems.configure(config.system, p, config.variant, config.switches)
+    systems.check_training(config.system, resolved, config.variant)
+    resolutions = resolved.resolutions
     if run := finished(config, folder):
         return run
     accelerator = make_accelerator(device, config.precision)
     dataset = load(config.data, "train", resolutions).to(accelerator.device)
     if accelerator.is_main_process:  # a folder that cannot be written to is heard of before the work, not after it
         atomic_write(folder / ".writable", b"").unlink()
-    damsm = _matcher(config, folder, dataset, p, accelerator)
-    if damsm.vocabulary.hash != dataset.vocabulary(damsm.vocabulary.max_words).hash:
+    matcher = _matcher(config, folder, dataset, p, accelerator)
+    if not matcher.knows(dataset):
         raise UserError(f"the matching model {config.matcher} was trained on other captions than {config.data}")
     system = systems.create(
-        config.system, p, variant=config.variant, damsm=damsm, seed=config.seed, **config.switches
+        config.system, p, variant=config.variant, matcher=matcher, seed=config.seed, **config.switches
     ).to(accelerator.device)
     loop = Loop(config, folder, system, dataset, accelerator)
     loop.run(show_progress)
@@ -96,12 +98,13 @@ def dataset_hash(folder: str | Path) -> str:
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:12]
 
 
-def _matcher(config: RunConfig, folder: Path, dataset: CaptionDataset, p, accelerator) -> DAMSM:
+def _matcher(config: RunConfig, folder: Path, dataset: CaptionDataset, p, accelerator) -> Matcher:
     if config.matcher is not None:
-        return DAMSM.load(config.matcher).to(accelerator.device)
+        return encoders.load(config.matcher).to(accelerator.device)
+    kind = systems.matcher_kind(config.system, config.variant, config.switches)
     with accelerator.main_process_first():
-        return train_matcher(
-            dataset, folder / "matcher", p, config.seed, progress=lambda steps: progress(steps, "matching model")
+        return encoders.trained(
+            kind, dataset, folder / "matcher", p, config.seed, progress=lambda steps: progress(steps, "matching model")
         )
 
 
@@ -156,7 +159,7 @@ class Loop:
         noise = torch.randn(len(batch), system.noise_size, generator=draw).to(accelerator.device, non_blocking=True)
         with accelerator.autocast():
             with torch.no_grad():
-                text = system.damsm.encode_text(batch.tokens)
+                text = system.matcher.encode_text(batch.tokens)
             out = system.generate(text, noise)
             judged = system.discriminator_losses(batch, out)
         self._update("discriminators", judged)
@@ -215,12 +218,11 @@ class Loop:
             self._resume()  # before anything is written: a checkpoint that does not fit changes nothing here
         if not self.main:
             return
-        damsm = self.system.damsm
+        matcher = self.system.matcher
         saved = {"run": self.config.to_dict(), "system": self.system.config.to_dict(), "versions": versions()}
         saved |= {"made_by": os.environ.get(MADE_BY)}
         write_json(self.folder / "config.json", saved | {"dataset": dataset_hash(self.config.data)})
-        damsm.vocabulary.save(self.folder / "vocabulary.json")
-        write_json(self.folder / "matcher.json", {"config": damsm.config.__dict__})
+        matcher.describe(self.folder)
         for leftover in self.folder.glob(".checkpoint.pt.*"):  # of a process that was killed while it wrote
             leftover.unlink()
         if not has_checkpoint:
@@ -238,7 +240,7 @@ class Loop:
             "seconds": self.seconds,
             "generator": self.system.generator.state_dict(),
             "discriminators": self.system.discriminators.state_dict(),
-            "damsm": self.system.damsm.state_dict(),
+            "matcher": self.system.matcher.state_dict() if self.system.matcher.stored else {},
             "averaged": self.averaged.state_dict(),
             "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
             "rng": torch.get_rng_state(),
@@ -248,7 +250,7 @@ class Loop:
     def _resume(self) -> None:
         state = load_checkpoint(self.folder, system=self.config.system, vocabulary=self.system.vocabulary.hash)
         try:
-            for part in ("generator", "discriminators", "damsm"):
+            for part in ("generator", "discriminators", *(("matcher",) if self.system.matcher.stored else ())):
                 getattr(self.system, part).load_state_dict(state[part])
             self.averaged.load_state_dict(state["averaged"])
         except RuntimeError as error:
@@ -307,7 +309,7 @@ class Loop:
         batch = self.stream.at(k)
         draw = random_generator(self.config.seed, k, purpose=999)
         noise = torch.randn(len(batch), self.system.noise_size, generator=draw).to(self.accelerator.device)
-        return self.system.damsm.encode_text(batch.tokens), noise
+        return self.system.generator_inputs(self.system.matcher.encode_text(batch.tokens), noise)
 
     @torch.no_grad()
     def _sample(self) -> None:
@@ -316,14 +318,17 @@ class Loop:
         captions = self.sample_captions
         generator = self.finished_generator()
         with self.accelerator.autocast():
-            drawn = generator(system.damsm.encode_text(captions), system.noise(len(captions), seed=0)).images[-1]
+            text, noise = system.matcher.encode_text(captions), system.noise(len(captions), seed=0)
+            drawn = generator(*system.generator_inputs(text, noise)).images[-1]
         folder = self.folder / "samples"
         save_grid(drawn.float(), folder / f"step_{self.step:06d}.png")
         write_json(folder / "captions.json", captions)
 
     def _finish(self) -> None:
         system = self.system
-        parts = {"generator.": self.finished_generator(), "damsm.": system.damsm}
+        parts = {"generator.": self.finished_generator()}
+        if system.matcher.stored:
+            parts["matcher."] = system.matcher
         write_weights(self.folder / "weights.safetensors", system.vocabulary, parts)
         c = self.config
         summary = {

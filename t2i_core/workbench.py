@@ -14,9 +14,10 @@ from pathlib import Path
 
 import torch
 
+from t2i_core import encoders, systems
 from t2i_core.config import MADE_BY, Profile, RunConfig, UserError, profile, project_root, write_json
-from t2i_core.damsm import DAMSM, train_matcher
 from t2i_core.data import CaptionDataset, load
+from t2i_core.matcher import Matcher
 from t2i_core.runs import Run, progress
 from t2i_core.train import finished, make_accelerator, train
 
@@ -46,22 +47,23 @@ class Workbench:
     def test_set(self) -> CaptionDataset:
         return load(self.data, "test", self.profile.resolutions)
 
-    @property
-    def matcher_folder(self) -> Path:
-        return self.run_dir / "runs" / f"matcher-{self.world}-s{self.seed}"
+    def matcher_folder(self, kind: str = "damsm") -> Path:
+        return self.run_dir / "runs" / f"{kind}-{self.world}-s{self.seed}"
 
-    def damsm(self) -> DAMSM:
-        """The pre-trained matching model of this run folder, on the CPU; trained now if it is not there yet."""
-        if not (self.matcher_folder / "matcher.json").exists():
-            device = make_accelerator(self.device).device
-            train_matcher(
-                load(self.data, "train", self.profile.resolutions).to(device),
-                self.matcher_folder,
-                self.profile,
-                self.seed,
-                progress=lambda steps: progress(steps, "matching model"),
-            )
-        return DAMSM.load(self.matcher_folder)
+    def matcher(self, kind: str) -> Matcher:
+        """A pre-trained matching model of this run folder, on the CPU; trained now if it is not there yet."""
+        folder = self.matcher_folder(kind)
+        if not (folder / "matcher.json").exists():
+            data = load(self.data, "train", self.profile.resolutions).to(make_accelerator(self.device).device)
+            title = encoders.KINDS[kind].title
+            encoders.trained(kind, data, folder, self.profile, self.seed, lambda steps: progress(steps, title))
+        return encoders.load(folder)
+
+    def damsm(self) -> Matcher:
+        return self.matcher("damsm")
+
+    def clip(self) -> Matcher:
+        return self.matcher("clip")
 
     def config(self, system: str, variant: str = "default", **settings) -> RunConfig:
         """The run configuration of a system or ablation in this run folder."""
@@ -72,7 +74,7 @@ class Workbench:
             data=str(self.data),
             profile=self.profile.name,
             seed=self.seed,
-            matcher=str(self.matcher_folder),
+            matcher=str(self.matcher_folder(systems.matcher_kind(system, variant))),
             **settings,
         )
 
@@ -81,7 +83,7 @@ class Workbench:
 
     def trained(self, system: str, variant: str = "default", **settings) -> Run:
         """Train a system, or load it where this very training is in the run folder already."""
-        self.damsm()
+        self.matcher(systems.matcher_kind(system, variant))
         return train(self.config(system, variant, **settings), self.run_folder(system, variant), self.device)
 
     def trained_side_by_side(self, asked: Sequence[tuple[str, str]], jobs: int | None = None, **settings) -> list[Run]:
@@ -93,7 +95,8 @@ class Workbench:
         jobs = jobs or torch.get_num_threads()
         if jobs == 1 or make_accelerator(self.device).device.type == "cuda":
             return [self.trained(system, variant, **settings) for system, variant in asked]
-        self.damsm()
+        for kind in {systems.matcher_kind(system, variant) for system, variant in asked}:
+            self.matcher(kind)
         missing = [pair for pair in asked if not finished(self.config(*pair, **settings), self.run_folder(*pair))]
         children: list[subprocess.Popen] = []
         pool = ThreadPoolExecutor(jobs)

@@ -50,7 +50,7 @@ def assert_same_run(folder: Path, other: Path) -> None:
     """Weights, averaged weights, optimisers, log (but its seconds), grids: all the same, bit for bit."""
     ours, theirs = checkpoint(folder), checkpoint(other)
     assert ours["step"] == theirs["step"]
-    parts = ("generator", "discriminators", "averaged", "damsm", "optimisers")
+    parts = ("generator", "discriminators", "averaged", "matcher", "optimisers")
     assert_same_bits(tensors({part: ours[part] for part in parts}), tensors({part: theirs[part] for part in parts}))
     assert_same_bits(load_file(folder / "weights.safetensors"), load_file(other / "weights.safetensors"))
     assert without_seconds(folder) == without_seconds(other)

@@ -231,7 +231,7 @@ def test_a_checkpoint_holds_everything(whole, settings):
     )
     assert json.loads(state["config"]) == settings.resolve().to_dict() and state["step"] == STEPS
     system = Run(whole).system()
-    assert_same_bits(tensors(state["damsm"]), tensors(system.damsm.state_dict()))
+    assert_same_bits(tensors(state["matcher"]), tensors(system.matcher.state_dict()))
     assert state["generator"].keys() == system.generator.state_dict().keys()
     steps = {int(v["step"]) for optimiser in state["optimisers"].values() for v in optimiser["state"].values()}
     assert steps == {STEPS}
@@ -442,7 +442,7 @@ def test_a_log_that_cannot_be_written_is_the_users_to_mend(settings, tmp_path, m
 
 def test_a_folder_that_cannot_be_written_to_is_found_before_the_work(settings, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(training, "train_matcher", lambda *_, **__: pytest.fail("it works first"))
+    monkeypatch.setattr(training.encoders, "trained", lambda *_, **__: pytest.fail("it works first"))
     with pytest.raises(UserError, match="cannot write .*file/run.*choose another folder"):
         train(RunConfig.from_dict(settings.to_dict() | {"matcher": None}), tmp_path / "file" / "run", "cpu")
     assert os.listdir(tmp_path) == ["file"]

@@ -24,13 +24,13 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 # The reading order. A module imports only from those before it; a package's modules stand where the package does.
 ORDER = (
-    "torchvision_ops config runs captions manifest blocks data attention text_encoder image_encoder clip ssm alr lvr "
-    "affine shuffle_attention memory matching damsm adversarial systems train metrics evidence claims results figures "
-    "report explore teaching workbench fingerprint notebook_worker notebook_jobs notebook_plan reproduce "
-    "doctor cli_prepare cli"
+    "torchvision_ops config runs captions manifest blocks data attention text_encoder image_encoder clip_tokens ssm "
+    "alr lvr affine shuffle_attention memory matching matcher damsm clip encoders adversarial systems train metrics "
+    "evidence claims results figures report explore teaching workbench fingerprint notebook_worker notebook_jobs "
+    "notebook_plan reproduce doctor cli_prepare cli"
 ).split()
 # Opening a run builds its system, so `runs` looks ahead when it is asked to, and only then.
-LOOKS_AHEAD = {("runs", "systems"), ("runs", "captions"), ("runs", "damsm")}
+LOOKS_AHEAD = {("runs", "systems"), ("runs", "captions"), ("runs", "matcher"), ("runs", "encoders")}
 
 
 def python(code: str) -> str:

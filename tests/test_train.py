@@ -52,7 +52,7 @@ def new_loop(settings: RunConfig, folder: Path) -> Loop:
         settings.system,
         p,
         variant=settings.variant,
-        damsm=DAMSM.load(settings.matcher),
+        matcher=DAMSM.load(settings.matcher),
         seed=settings.seed,
         **settings.switches,
     )
@@ -94,7 +94,7 @@ def test_the_summary_says_what_ran(run, settings):
     asked = ("system", "variant", "world", "seed", "profile", "steps", "batch_size")
     assert {key: summary[key] for key in asked} == {key: getattr(settings, key) for key in asked}
     assert summary["trained_here"] is True and summary["train_seconds"] > 0 and summary["device"].startswith("CPU")
-    trainable = systems.create("alr-gan", "smoke", damsm=run.system().damsm)
+    trainable = systems.create("alr-gan", "smoke", matcher=run.system().matcher)
     assert summary["parameters"] == trainable.parameter_counts()
 
 
@@ -110,7 +110,7 @@ def test_the_saved_system_draws_what_the_trained_one_draws(settings, tmp_path):
     captions = ["a red house on the left", "two trees"]
     noise = system.noise(2, seed=4)
     with torch.no_grad():
-        ours = loop.finished_generator()(loop.system.damsm.encode_text(captions), noise)
+        ours = loop.finished_generator()(loop.system.matcher.encode_text(captions), noise)
     loaded = system.generate(captions, noise)
     for name in ("images", "attention", "features"):
         assert all(a.equal(b) for a, b in zip(getattr(ours, name), getattr(loaded, name), strict=True))
@@ -152,7 +152,7 @@ def test_a_step_is_one_update_of_the_discriminators_then_one_of_the_generator(se
     for step in range(2):
         batch = by_hand.stream.at(step)
         noise = torch.randn(3, system.noise_size, generator=random_generator(5, step, purpose=1000))
-        out = system.generate(system.damsm.encode_text(batch.tokens), noise)
+        out = system.generate(system.matcher.encode_text(batch.tokens), noise)
         for part in ("discriminators", "generator"):
             losses = getattr(system, f"{part.removesuffix('s')}_losses")(batch, out)
             parameters = list(getattr(system, part).parameters())
@@ -175,8 +175,8 @@ def test_a_step_moves_the_generator_and_the_discriminators_and_never_the_matchin
     after = loop.system.state_dict()
     parameters = [name for name, _ in loop.system.named_parameters()]
     still = [name for name in parameters if after[name].equal(before[name])]
-    assert still and all(name.startswith("damsm.") for name in still)
-    assert_same_bits(*({n: s[n] for n in s if n.startswith("damsm.")} for s in (before, after)))
+    assert still and all(name.startswith("matcher.") for name in still)
+    assert_same_bits(*({n: s[n] for n in s if n.startswith("matcher.")} for s in (before, after)))
 
 
 def test_the_averaged_weights_are_an_exponential_mean(settings, tmp_path):
@@ -290,7 +290,7 @@ def test_two_processes_train_one_system(settings, tmp_path):
     ],
 )
 def test_an_unknown_name_is_heard_of_first_and_nothing_is_written(settings, tmp_path, monkeypatch, change, said):
-    monkeypatch.setattr(training, "train_matcher", lambda *_, **__: pytest.fail("it works first"))
+    monkeypatch.setattr(training.encoders, "trained", lambda *_, **__: pytest.fail("it works first"))
     before = {"matcher": None} if "matcher" not in change else {}
     with pytest.raises(UserError, match=said):
         trained(changed(settings, **(before | change)), tmp_path / "run")
@@ -335,7 +335,8 @@ def test_an_unknown_setting_is_refused_with_the_nearest():
 def test_a_profile_fills_in_what_was_not_said(name):
     p, resolved = profile(name), RunConfig(profile=name).resolve()
     assert (resolved.steps, resolved.batch_size, resolved.learning_rate) == (p.steps, p.batch_size, p.learning_rate)
-    assert RunConfig(profile=name, variant="no-alr").resolve().steps == p.ablation_steps
+    assert RunConfig(profile=name, variant="no-sr").resolve().steps == p.ablation_steps
+    assert RunConfig(profile=name, variant="no-alr").resolve().steps == p.steps
     assert RunConfig(profile=name, ema=0.0).resolve().ema == 0.0
     assert resolved.resolve() == resolved == RunConfig.from_dict(json.loads(json.dumps(resolved.to_dict())))
 

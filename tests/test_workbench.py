@@ -22,14 +22,14 @@ PAIRS = [("attngan", "default"), ("alr-gan", "no-alr")]
 def bench(tiny_scenes, tiny_run, tmp_path) -> Workbench:
     """A work place whose matching model is trained already."""
     bench = open_workbench(tiny_scenes, "smoke", 0, tmp_path / "runs", "cpu")
-    shutil.copytree(tiny_run / "matcher", bench.matcher_folder)
+    shutil.copytree(tiny_run / "matcher", bench.matcher_folder())
     return bench
 
 
 def test_it_opens_on_the_dataset_of_its_folder(bench):
     assert bench.world == "toy-scenes" and len(bench.train_set) == 48 and len(bench.test_set) == 24
     assert bench.train_set.resolutions == bench.profile.resolutions == (8, 16, 32)
-    assert bench.matcher_folder.name == "matcher-toy-scenes-s0"
+    assert bench.matcher_folder().name == "damsm-toy-scenes-s0"
 
 
 def test_a_missing_dataset_or_unknown_profile_shows_at_once(tiny_scenes, tmp_path):
@@ -43,17 +43,17 @@ def test_the_matching_model_is_trained_by_whoever_asks_first(tiny_scenes, tiny_r
     bench = open_workbench(tiny_scenes, "smoke", 0, tmp_path, "cpu")
     first = bench.damsm()
     assert "matching model: 20 of 20 steps" in capsys.readouterr().out
-    monkeypatch.setattr(module, "train_matcher", lambda *_, **__: pytest.fail("it trains again"))
+    monkeypatch.setattr(module.encoders, "trained", lambda *_, **__: pytest.fail("it trains again"))
     again = bench.damsm()
     names = first.state_dict()
     assert all(again.state_dict()[name].equal(names[name]) for name in names)
     weights = "weights.safetensors"  # and a run on the same data, profile and seed trains the same one
-    assert (bench.matcher_folder / weights).read_bytes() == (tiny_run / "matcher" / weights).read_bytes()
+    assert (bench.matcher_folder() / weights).read_bytes() == (tiny_run / "matcher" / weights).read_bytes()
 
 
 def test_a_system_is_trained_once_and_then_loaded(bench):
     run = bench.trained("attngan", **FEW)
-    assert run.folder == bench.run_folder("attngan") and run.config.matcher == str(bench.matcher_folder)
+    assert run.folder == bench.run_folder("attngan") and run.config.matcher == str(bench.matcher_folder())
     before = state_of(run.folder)
     assert bench.trained("attngan", **FEW).summary == run.summary
     assert state_of(run.folder) == before
@@ -61,7 +61,7 @@ def test_a_system_is_trained_once_and_then_loaded(bench):
 
 def test_side_by_side_is_as_in_turn(bench, tiny_scenes, tmp_path, capsys, monkeypatch):
     in_turn = open_workbench(tiny_scenes, "smoke", 0, tmp_path / "in-turn", "cpu")
-    shutil.copytree(bench.matcher_folder, in_turn.matcher_folder)
+    shutil.copytree(bench.matcher_folder(), in_turn.matcher_folder())
     alone = [in_turn.trained(*pair, **FEW) for pair in PAIRS]
     together = bench.trained_side_by_side(PAIRS, jobs=2, **FEW)
     assert [run.folder for run in together] == [bench.run_folder(*pair) for pair in PAIRS]

@@ -6,6 +6,7 @@ import torch
 
 from t2i_core import systems
 from t2i_core.captions import Tokens, Vocabulary
+from t2i_core.clip import CLIP, ClipConfig
 from t2i_core.damsm import DAMSM, MatcherConfig
 from t2i_core.data import Batch
 
@@ -19,6 +20,9 @@ VOCABULARY = Vocabulary.build(CAPTIONS, max_words=8)
 RESOLUTIONS = (8, 16, 32)
 # ngf, ndf and the noise are as small as the layers allow; 9 random numbers an image are no multiple of anything
 SIZES = {"ngf": 8, "ndf": 4, "noise_dim": 5, "condition_dim": 4}
+# a grid of 4 x 4 patches; one block is looked at and not prompted, one the other way round, one both
+CLIP_SIZES = dict(text_dim=12, patch=8, width=16, layers=3, heads=2, text_width=8, text_layers=2, text_heads=2)
+CLIP_SIZES |= dict(context=10, feature_blocks=(0, 2), prompt_blocks=(1, 2))
 
 
 def matcher(text_dim: int = 12, seed: int = 0) -> DAMSM:
@@ -29,7 +33,7 @@ def matcher(text_dim: int = 12, seed: int = 0) -> DAMSM:
 
 def system(name: str, variant: str = "default", seed: int = 0, **switches) -> systems.System:
     """A system in float64 and eval mode, whose batch norms have statistics and scales of their own."""
-    built = systems.create(name, "smoke", variant=variant, damsm=matcher(), seed=seed, **(SIZES | switches)).double()
+    built = systems.create(name, "smoke", variant=variant, matcher=matcher(), seed=seed, **(SIZES | switches)).double()
     draw = torch.Generator().manual_seed(7)
     for part in (built.generator, built.discriminators):
         for norm in (m for m in part.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)):
@@ -38,6 +42,33 @@ def system(name: str, variant: str = "default", seed: int = 0, **switches) -> sy
     for stage in built.generator.stages:
         stage.attention.project.weight.data *= 20  # an untrained matcher's words are small: attention would be uniform
     return built.eval()
+
+
+def clip(seed: int = 0, **sizes) -> CLIP:
+    """A CLIP whose biases, positions and norms all count: as transformers starts them, many of them do nothing."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = CLIP(ClipConfig(**(CLIP_SIZES | sizes)), VOCABULARY).double()
+        stirred(model.model, 0.2)
+    return model.freeze()
+
+
+def one_stage(name: str, variant: str = "default", seed: int = 0, matcher=None, **switches) -> systems.System:
+    """DF-GAN, GALIP or RATLIP in float64 and eval mode, whose affines, gates and residuals have left their start."""
+    matcher = matcher or (damsm() if systems.matcher_kind(name, variant, switches) == "damsm" else clip())
+    sizes = {"ngf": 8, "ndf": 4, "noise_dim": 5} | ({} if name == "df-gan" else {"code_channels": 16})
+    built = systems.create(name, "smoke", variant=variant, matcher=matcher, seed=seed, **(sizes | switches)).double()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed + 1)
+        stirred(built.generator, 0.1)
+        stirred(built.discriminators, 0.1)
+    return built.eval()
+
+
+@torch.no_grad()
+def stirred(module: torch.nn.Module, by: float) -> None:
+    for parameter in module.parameters():
+        parameter += by * torch.randn_like(parameter)
 
 
 def batch(captions=CAPTIONS, class_ids=None, seed: int = 0) -> Batch:
@@ -53,6 +84,9 @@ def batch(captions=CAPTIONS, class_ids=None, seed: int = 0) -> Batch:
 def noise(count: int, seed: int = 3) -> torch.Tensor:
     size = SIZES["noise_dim"] + SIZES["condition_dim"]
     return torch.randn(count, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+damsm = matcher  # where an argument has that name
 
 
 def randn(*shape: int, seed: int = 0) -> torch.Tensor:

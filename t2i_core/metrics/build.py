@@ -1,9 +1,16 @@
 """Training what measures: the inspector and the scorer of a dataset, and writing them down with their provenance.
 
     t2i prepare toy-scenes --size 64 --train 12000 --test 2000 --seed 7001 --out data/measuring/toy-scenes
-    t2i inspector --world toy-scenes --data data/measuring/toy-scenes
+    t2i inspector --world toy-scenes --data data/measuring/toy-scenes --steps 1000
 
-The pictures are other draws (another seed) than those that any system is trained or measured on.
+and the same for toy-faces; for toy-birds and toy-flowers with free species:
+
+    t2i prepare toy-birds --species free --size 64 --train 12000 --test 2000 --seed 7001 --out data/measuring/toy-birds
+    t2i inspector --world toy-birds --data data/measuring/toy-birds --steps 1000
+
+Without --data, `t2i inspector` draws these pictures itself. They are other draws (another seed) than those that any
+system is trained or measured on. Free species, because with thirty of them one attribute gives another away: an
+inspector of such pictures knows the species, and guesses the number of petals of a flower that is none of them.
 """
 
 from __future__ import annotations

@@ -22,6 +22,8 @@ from t2i_core.config import UserError, nearest, profile, write_json
 from t2i_core.data import CaptionDataset, load
 from t2i_core.metrics import weights
 from t2i_core.metrics.accuracy import all_images, encode
+from t2i_core.metrics.binding import binding_accuracy
+from t2i_core.metrics.clip_score import clip_score
 from t2i_core.metrics.frechet import fid, kid
 from t2i_core.metrics.inception_score import inception_score
 from t2i_core.metrics.inspector import Inspector, Reading
@@ -33,10 +35,12 @@ from t2i_core.runs import Run
 from t2i_core.systems.base import System
 from t2i_core.train import make_accelerator, save_grid, settle
 
-GROUPS = ("fid", "kid", "inception_score", "r_precision", "soa", "attributes", "layout")
+GROUPS = ("fid", "kid", "inception_score", "r_precision", "clip_score", "soa", "binding", "attributes", "layout")
 TRUSTED = 0.9  # the accuracy on held-out pictures from which on an inspector's answers count
 DRAW_BATCH = 64
 SETTLE_BATCHES = 4
+# what a CLIP score's cosines come from; its name and sha256 stand beside it as "scorer"
+ENCODER = "a small contrastive text-image encoder trained on this dataset by this project, not OpenAI's CLIP"
 SHOWN = 16  # pairs in comparison.png
 
 
@@ -57,10 +61,17 @@ class _Subject:
 
     def __init__(self, images: Tensor, instruments: _Instruments):
         self.images, self.instruments = images, instruments
+        self._pairs: tuple[list[str], tuple[Tensor, Tensor]] | None = None
 
     @cached_property
     def reading(self) -> Reading:
         return self.instruments.inspector.read(self.images)
+
+    def pairs(self, captions: list[str]) -> tuple[Tensor, Tensor]:
+        """The scorer's image and sentence features (n, D) each."""
+        if self._pairs is None or self._pairs[0] is not captions:
+            self._pairs = captions, encode(self.instruments.scorer, self.images, captions)
+        return self._pairs[1]
 
 
 class _Instruments:
@@ -98,8 +109,8 @@ def evaluate_images(
     compare with. ``paired_real`` (n, 3, R, R): the pictures the captions describe; the accuracies on them then stand in
     the protocols ("on_real_images"), as the ceiling. ``same``: see `r_precision`. ``metrics``: names of `GROUPS`; with
     "all", what cannot be computed (too few images, a world without scorer) is left out with a warning; asked for by
-    name, it raises. Where the inspector itself is right in under 90 % of held-out pictures (an emoji's subgroup, the
-    number of petals), its answer is no measure of a system and is left out.
+    name, it raises. Where the inspector itself is right in under 90 % of held-out pictures (an emoji's subgroup), its
+    answer is no measure of a system and is left out.
     """
     if not len(images) == len(captions) == len(truths) == len(caption_index):
         lengths = f"{len(images)}, {len(captions)}, {len(truths)} and {len(caption_index)}"
@@ -150,16 +161,25 @@ def _inception(drawn: _Subject, real: _Subject, asked: _Asked, pictured: _Subjec
     return {"inception_score": value}
 
 
-def _retrieval(drawn: _Subject, real: _Subject, asked: _Asked, pictured: _Subject | None) -> dict[str, Value]:
-    scorer = drawn.instruments.scorer
-    if scorer is None:
-        raise UserError("no scorer knows the words of this dataset: build one with `t2i inspector --data` of it")
+def _scored(score: Callable[..., dict[str, Value]]):
+    """Measures of (image features, text features, what was asked, protocol), by the scorer."""
 
-    def measure(subject: _Subject) -> dict[str, Value]:
-        pair, told = encode(scorer, subject.images, asked.captions), asked.protocol | scorer.told
-        return {"r_precision": r_precision(*pair, seed=asked.seed, same=asked.same, protocol=told)}
+    def run(drawn: _Subject, real: _Subject, asked: _Asked, pictured: _Subject | None) -> dict[str, Value]:
+        scorer = drawn.instruments.scorer
+        if scorer is None:
+            raise UserError("no scorer knows the words of this dataset: build one with `t2i inspector --data` of it")
+        told = asked.protocol | scorer.told
+        return _with_ceiling(lambda subject: score(*subject.pairs(asked.captions), asked, told), drawn, pictured)
 
-    return _with_ceiling(measure, drawn, pictured)
+    return run
+
+
+def _retrieval(image: Tensor, text: Tensor, asked: _Asked, told: dict[str, Any]) -> dict[str, Value]:
+    return {"r_precision": r_precision(image, text, seed=asked.seed, same=asked.same, protocol=told)}
+
+
+def _cosine(image: Tensor, text: Tensor, asked: _Asked, told: dict[str, Any]) -> dict[str, Value]:
+    return clip_score(image, text, told | {"encoder": ENCODER}, asked.seed)
 
 
 def _read(*measures: Callable[..., dict[str, Value]]):
@@ -193,9 +213,14 @@ def _with_ceiling(measure, drawn: _Subject, pictured: _Subject | None) -> dict[s
         return values
     ceiling = measure(pictured)
     return {
-        name: replace(value, protocol=value.protocol | {"on_real_images": round(ceiling[name].value, 4)})
+        name: replace(value, protocol=value.protocol | _on_real_images(ceiling.get(name)))
         for name, value in values.items()
     }
+
+
+def _on_real_images(ceiling: Value | None) -> dict[str, float]:
+    """Nothing where the same measure has no value on real images, such as a share of mistakes without a mistake."""
+    return {} if ceiling is None else {"on_real_images": round(ceiling.value, 4)}
 
 
 def _qualities(reading: Reading, truths, caption_index, protocol) -> dict[str, Value]:
@@ -207,17 +232,20 @@ _MEASURES = {
     "fid": _features(fid, "fid"),
     "kid": _features(kid, "kid"),
     "inception_score": _inception,
-    "r_precision": _retrieval,
+    "r_precision": _scored(_retrieval),
+    "clip_score": _scored(_cosine),
     "soa": _read(semantic_object_accuracy, _qualities),
+    "binding": _read(binding_accuracy),
     "attributes": _read(attribute_accuracy),
     "layout": _read(layout_accuracy),
 }
 
 
 # which question of the inspector's own accuracy a metric rests on, where the name does not say it
-_QUESTIONS = {"soa_i": "object_recall", "soa_c": "object_recall", "box_iou": "pointing"} | dict.fromkeys(
-    ("relation_accuracy", "layout_accuracy"), "place"
-)
+_QUESTIONS = {
+    "soa_i": "object_recall", "soa_c": "object_recall", "box_iou": "pointing", "binding_accuracy": "color",
+    "binding_leak": "color", "relation_accuracy": "place", "layout_accuracy": "place",
+}  # fmt: skip
 
 
 def caption_plan(dataset: CaptionDataset, n: int) -> tuple[list[int], list[int]]:
@@ -296,7 +324,7 @@ def untrained(run: Run, system: System, captions: Sequence[str]) -> System:
     that it is judged by its weights and not by statistics that were never measured."""
     config = run.config
     switches = run.system_config | {"resolutions": tuple(run.system_config["resolutions"])}
-    fresh = systems.create(config.system, config.profile, damsm=system.damsm, seed=config.seed, **switches)
+    fresh = systems.create(config.system, config.profile, matcher=system.matcher, seed=config.seed, **switches)
     fresh = fresh.to(system.device)
     noise = fresh.noise(DRAW_BATCH * SETTLE_BATCHES, seed=1)
 
@@ -304,7 +332,7 @@ def untrained(run: Run, system: System, captions: Sequence[str]) -> System:
         for part in range(0, min(len(captions), len(noise)), DRAW_BATCH):
             chosen = list(captions[part : part + DRAW_BATCH])
             if len(chosen) > 1:  # batch statistics of one image say nothing
-                yield fresh.damsm.encode_text(chosen), noise[part : part + len(chosen)]
+                yield fresh.generator_inputs(fresh.matcher.encode_text(chosen), noise[part : part + len(chosen)])
 
     with torch.no_grad():
         settle(fresh.generator, batches())

@@ -34,7 +34,7 @@ def r_precision(
     "class": n labels, ...}: captions with an equal label of any kind are no distractors of each other. The distractors
     of image i depend on (seed, n, same) only. Chance is 1 / (distractors + 1).
     """
-    image, text = _unit_rows(image_features, text_features)
+    image, text = unit_rows(image_features, text_features)
     n, groups = len(image), _groups(same, len(image))
     generator = torch.Generator().manual_seed(seed)
     hits = []
@@ -68,7 +68,7 @@ def recall_at_k(
     Features (n, d) in pairs; ``same`` as in :func:`r_precision`: partners with an equal label do not push the true one
     down.
     """
-    image, text = _unit_rows(image_features, text_features)
+    image, text = unit_rows(image_features, text_features)
     n, groups = len(image), _groups(same, len(image))
     if n < max(k):
         raise UserError(f"recall at {max(k)} among {n} images means nothing: measure at least {max(k)} images")
@@ -86,7 +86,8 @@ def recall_at_k(
     return found
 
 
-def _unit_rows(image_features: ArrayLike | Tensor, text_features: ArrayLike | Tensor) -> tuple[Tensor, Tensor]:
+def unit_rows(image_features: ArrayLike | Tensor, text_features: ArrayLike | Tensor) -> tuple[Tensor, Tensor]:
+    """Features (n, d) in pairs, float64, each row of length 1 (zeros stay zeros); no pairs or no numbers raise."""
     image = torch.from_numpy(as_rows(image_features, "image features"))
     text = torch.from_numpy(as_rows(text_features, "text features"))
     if image.shape != text.shape:

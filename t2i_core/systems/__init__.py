@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import torch
 
+from t2i_core import encoders
 from t2i_core.captions import Vocabulary
 from t2i_core.config import Profile, nearest
 from t2i_core.config import profile as find_profile
-from t2i_core.damsm import DAMSM, MatcherConfig
+from t2i_core.matcher import Matcher
 from t2i_core.systems.alr_gan import ALRGAN
 from t2i_core.systems.attngan import AttnGAN
 from t2i_core.systems.base import Generated, System, SystemConfig
+from t2i_core.systems.df_gan import DFGAN
+from t2i_core.systems.galip import GALIP
+from t2i_core.systems.ratlip import RATLIP
 
-_SYSTEMS: dict[str, type[System]] = {system.name: system for system in (AttnGAN, ALRGAN)}
+_SYSTEMS: dict[str, type[System]] = {system.name: system for system in (AttnGAN, ALRGAN, DFGAN, GALIP, RATLIP)}
 
-__all__ = ["Generated", "System", "SystemConfig", "available", "configure", "create", "variants"]
+__all__ = [
+    "Generated",
+    "System",
+    "SystemConfig",
+    "available",
+    "check_training",
+    "configure",
+    "create",
+    "matcher_kind",
+    "variants",
+]
 
 
 def available() -> tuple[str, ...]:
@@ -27,19 +41,31 @@ def variants(name: str) -> dict[str, dict]:
     return _SYSTEMS[nearest(name, _SYSTEMS, "system")].variants
 
 
+def matcher_kind(name: str, variant: str = "default", switches: dict | None = None) -> str:
+    """The kind of matching model that a system is built on."""
+    cls = _SYSTEMS[nearest(name, _SYSTEMS, "system")]
+    chosen = cls.variants[nearest(variant, cls.variants, f"variant of {name}")] | (switches or {})
+    return chosen.get("encoder", cls.matchers[0])
+
+
+def check_training(name: str, config: SystemConfig, variant: str) -> None:
+    """Raise a UserError where a configuration is only to be looked at and not to be trained."""
+    _SYSTEMS[name].check_training(config, variant)
+
+
 def create(
     name: str,
     profile: str | Profile = "mini",
     vocabulary: Vocabulary | None = None,
     *,
     variant: str = "default",
-    damsm: DAMSM | None = None,
+    matcher: Matcher | None = None,
     seed: int = 0,
     **switches,
 ) -> System:
     """Build a system with freshly initialised weights.
 
-    ``damsm`` is the pre-trained matching model, whose vocabulary and text size the system then has; without it an
+    ``matcher`` is the pre-trained matching model, whose vocabulary and text size the system then has; without it an
     untrained one is made for ``vocabulary``. ``variant`` and ``switches`` change the system's configuration. Unknown
     names raise a UserError with the nearest one.
     """
@@ -47,12 +73,12 @@ def create(
     configure(name, p, variant, switches)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if damsm is None:
+        if matcher is None:
             if vocabulary is None:
-                raise TypeError("create needs a vocabulary, or a damsm that has one")
-            damsm = DAMSM(MatcherConfig.of(p), vocabulary)
-        given = {"text_dim": damsm.config.text_dim, "max_words": damsm.vocabulary.max_words}
-        return _SYSTEMS[name](configure(name, p, variant, switches, given), damsm)
+                raise TypeError("create needs a vocabulary, or a matcher that has one")
+            matcher = encoders.fresh(matcher_kind(name, variant, switches), p, vocabulary)
+        given = {"text_dim": matcher.config.text_dim, "max_words": matcher.vocabulary.max_words}
+        return _SYSTEMS[name](configure(name, p, variant, switches, given), matcher)
 
 
 def configure(

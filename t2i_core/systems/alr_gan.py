@@ -83,6 +83,7 @@ class ALRGAN(AttnGAN):
     Config = ALRGANConfig
     variants = {
         "default": {},
+        "brief": {},  # the same, trained as briefly as the ablations are
         "no-alr": {"alr": False},
         "fixed-weights": {"weights": "fixed"},
         "no-pr": {"perception": False},
@@ -91,13 +92,13 @@ class ALRGAN(AttnGAN):
         "mismatch": {"mismatch": True},
     }
 
-    def __init__(self, config: ALRGANConfig, damsm):
+    def __init__(self, config: ALRGANConfig, matcher):
         if config.max_words > config.ngf:
             raise UserError(
                 f"the layout residual of {config.max_words} words is padded to the {config.ngf} features of H*: "
                 "choose ngf of at least max_words"
             )
-        super().__init__(config, damsm)
+        super().__init__(config, matcher)
         self.lvr = LVRLoss(config.perception, config.style)
 
     def build_generator(self) -> nn.Module:

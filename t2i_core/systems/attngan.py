@@ -24,8 +24,8 @@ from t2i_core.blocks import (
     up_block,
 )
 from t2i_core.config import UserError
-from t2i_core.damsm import DAMSM
 from t2i_core.data import Batch
+from t2i_core.matcher import Matcher
 from t2i_core.ssm import similarity_matrix, text_vision_matrix
 from t2i_core.systems.base import Generated, System, SystemConfig
 from t2i_core.text_encoder import Text
@@ -110,8 +110,8 @@ class AttnGAN(System):
     Config = AttnGANConfig
     variants = {"default": {}, "mismatch": {"mismatch": True}, "no-damsm": {"lambda_damsm": 0.0}}
 
-    def __init__(self, config: AttnGANConfig, damsm: DAMSM):
-        super().__init__(config, damsm)
+    def __init__(self, config: AttnGANConfig, matcher: Matcher):
+        super().__init__(config, matcher)
         self.generator = self.build_generator()
         self.discriminators = nn.ModuleList(
             StageDiscriminator(r, config.ndf, config.text_dim) for r in config.resolutions
@@ -121,9 +121,6 @@ class AttnGAN(System):
 
     def build_generator(self) -> nn.Module:
         return Generator(self.config)
-
-    def draw(self, text: Text, noise: Tensor) -> Generated:
-        return self.generator(text, noise)
 
     def discriminator_losses(self, batch: Batch, out: Generated) -> dict[str, Tensor]:
         """ALR-GAN E13, E15 (AttnGAN's own): for each stage an unconditional and a conditional pair, "d0", "d1", ...
@@ -152,6 +149,6 @@ class AttnGAN(System):
         if self.config.lambda_kl:
             losses["kl"] = self.config.lambda_kl * conditioning_kl(out.extras["mu"], out.extras["log_variance"])
         if self.config.lambda_damsm:
-            matching = self.damsm.losses(out.images[-1], out.text, batch.class_ids)
+            matching = self.matcher.losses(out.images[-1], out.text, batch.class_ids)
             losses |= {f"damsm_{name}": self.config.lambda_damsm * loss for name, loss in matching.items()}
         return losses

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from t2i_core.captions import Tokens, Vocabulary
 from t2i_core.config import Profile, UserError, nearest
-from t2i_core.damsm import DAMSM
 from t2i_core.data import Batch, random_generator
+from t2i_core.matcher import Matcher
 from t2i_core.text_encoder import Text
 
 
@@ -60,28 +60,31 @@ class SystemConfig:
 
 
 class System(nn.Module):
-    """A text-to-image GAN: a frozen text encoder, a generator, discriminators, and their losses.
+    """A text-to-image GAN: a frozen matching model, a generator, discriminators, and their losses.
 
     Subclasses set ``name``, ``Config`` and ``variants`` (a paper's ablations, as switches of the configuration), build
-    ``generator`` and ``discriminators``, and define :meth:`draw` and the two losses.
+    ``generator`` and ``discriminators``, and define the two losses.
     """
 
     name: ClassVar[str]
     paper: ClassVar[str]
+    matchers: ClassVar[tuple[str, ...]] = ("damsm",)  # kinds it can be built on, the default first
     Config: ClassVar[type[SystemConfig]] = SystemConfig
     variants: ClassVar[dict[str, dict]] = {"default": {}}
 
     generator: nn.Module
     discriminators: nn.Module
 
-    def __init__(self, config: SystemConfig, damsm: DAMSM):
+    def __init__(self, config: SystemConfig, matcher: Matcher):
         super().__init__()
+        if matcher.kind not in self.matchers:
+            raise UserError(f"{self.name} is built on {' or '.join(self.matchers)}, not on {matcher.kind}")
         self.config = config
-        self.damsm = damsm.freeze()
+        self.matcher = matcher.freeze()
 
     @property
     def vocabulary(self) -> Vocabulary:
-        return self.damsm.vocabulary
+        return self.matcher.vocabulary
 
     @property
     def device(self) -> torch.device:
@@ -101,8 +104,12 @@ class System(nn.Module):
 
     def train(self, mode: bool = True) -> System:
         super().train(mode)
-        self.damsm.eval()  # frozen
+        self.matcher.eval()  # frozen
         return self
+
+    @classmethod
+    def check_training(cls, config: SystemConfig, variant: str) -> None:
+        """Raise a UserError where this configuration is only to be looked at and not to be trained."""
 
     def generate(
         self, captions: Sequence[str] | Tokens | Text, noise: Tensor | None = None, seed: int = 0
@@ -114,7 +121,7 @@ class System(nn.Module):
         count = len(captions.sentence if isinstance(captions, Text) else captions)
         if count == 0:
             raise UserError("no caption to draw: give at least one")
-        text = captions if isinstance(captions, Text) else self.damsm.encode_text(captions)
+        text = captions if isinstance(captions, Text) else self.matcher.encode_text(captions)
         if noise is None:
             noise = self.noise(count, seed)
         if noise.shape != (count, self.noise_size):
@@ -124,7 +131,11 @@ class System(nn.Module):
         return out
 
     def draw(self, text: Text, noise: Tensor) -> Generated:
-        raise TypeError(f"{type(self).__name__} must define draw")
+        return self.generator(*self.generator_inputs(text, noise))
+
+    def generator_inputs(self, text: Text, noise: Tensor) -> tuple:
+        """What the generator's forward takes; systems whose generator runs through the matching model add that."""
+        return text, noise
 
     def discriminator_losses(self, batch: Batch, out: Generated) -> dict[str, Tensor]:
         """Named scalars whose sum the discriminators minimise; the drawn images carry no gradient."""

@@ -151,7 +151,7 @@ def prepared(folder: Path) -> Path:
 def new_loop(system: str, folder: Path, dataset: CaptionDataset) -> Loop:
     config = RunConfig(system=system, profile="mini", data=str(dataset.folder)).resolve()
     damsm = DAMSM(MatcherConfig.of(MINI), dataset.vocabulary(MINI.max_words))
-    built = systems.create(system, MINI, damsm=damsm)
+    built = systems.create(system, MINI, matcher=damsm)
     (folder / system).mkdir(exist_ok=True)
     return Loop(config, folder / system, built.train(), dataset, make_accelerator("cpu"))
 
@@ -168,7 +168,7 @@ def compare_training(folder: Path, rounds: int) -> list[Row]:
 def loop_overhead(loop: Loop, rounds: int) -> list[Row]:
     """A round is a window of the log: ten steps and its line. Grids and checkpoints come as often as in a mini run."""
     compute = Stopwatch()
-    compute.watch(loop.system.damsm, "encode_text")
+    compute.watch(loop.system.matcher, "encode_text")
     for method in ("generate", "discriminator_losses", "generator_losses"):
         compute.watch(loop.system, method)
     compute.watch(loop.accelerator, "backward")

@@ -1,0 +1,48 @@
+"""The matching models by kind: which there are, read from a folder, or trained as the first step of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from t2i_core.captions import Vocabulary
+from t2i_core.clip import CLIP, ClipConfig
+from t2i_core.clip_tokens import BytePairs
+from t2i_core.config import Profile, UserError, nearest
+from t2i_core.damsm import DAMSM
+from t2i_core.data import CaptionDataset
+from t2i_core.matcher import Matcher, pretrain, read_facts
+
+KINDS: dict[str, type[Matcher]] = {"damsm": DAMSM, "clip": CLIP}
+
+
+def fresh(kind: str, p: Profile, vocabulary: Vocabulary) -> Matcher:
+    """A matching model of the profile's size with fresh weights; where the profile takes the published CLIP, that."""
+    cls = KINDS[nearest(kind, KINDS, "matching model")]
+    config = cls.Config.of(p)
+    if isinstance(config, ClipConfig) and config.source:
+        return CLIP(config, BytePairs(config.source, config.context - 2))
+    return cls(config, vocabulary)
+
+
+def untrained(folder: str | Path) -> Matcher:
+    """The model that the files in ``folder`` describe, with fresh weights (the published CLIP: with its own)."""
+    kind = read_facts(Path(folder) / "matcher.json").get("kind", "damsm")
+    if kind not in KINDS:
+        raise UserError(f"{folder} holds a matching model of kind {kind!r}, which is none of {', '.join(KINDS)}")
+    return KINDS[kind].untrained(folder)
+
+
+def load(folder: str | Path) -> Matcher:
+    """A trained model, frozen."""
+    return type(untrained(folder)).load(folder)
+
+
+def trained(kind: str, dataset: CaptionDataset, out: str | Path, p: Profile, seed: int = 0, progress=None) -> Matcher:
+    """Train it on ``dataset`` into ``out``, or load it from there; the published CLIP is read where it lies,
+    and ``out`` says where that is."""
+    cls = KINDS[nearest(kind, KINDS, "matching model")]
+    if getattr(cls.Config.of(p), "source", None):
+        published = fresh(kind, p, dataset.vocabulary(p.max_words)).freeze()
+        published.save(out)
+        return published.to(dataset.device)
+    return pretrain(cls, dataset, out, p, seed, progress=progress)

@@ -1,0 +1,207 @@
+"""What the text-image encoders share (DAMSM, CLIP): frozen once trained, saved with their vocabulary, trained as the
+first step of a run from scratch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as save_safetensors
+from torch import Tensor, nn
+
+from t2i_core.captions import Tokens, Vocabulary
+from t2i_core.config import Profile, UserError, atomic_write, write_json
+from t2i_core.data import BatchStream, CaptionDataset
+from t2i_core.text_encoder import Text
+
+
+class Matcher(nn.Module):
+    """Reads captions and images into one space. Gives the systems their words and sentence, and terms of their losses.
+
+    Subclasses set ``kind``, ``Config`` (a frozen dataclass with ``text_dim`` and ``of(profile)``) and how they are
+    trained, and define the three methods that raise here.
+    """
+
+    kind: ClassVar[str]
+    Config: ClassVar[type]
+    title: ClassVar[str]  # in messages and progress bars
+    learning_rate: ClassVar[float]
+    clip_gradient: ClassVar[float]
+    stored: bool = True  # a run's own files hold its weights; else they are loaded from where they were published
+
+    def __init__(self, config: Any, vocabulary: Vocabulary):
+        super().__init__()
+        self.config, self.vocabulary = config, vocabulary
+
+    def encode_text(self, captions: list[str] | Tokens) -> Text:
+        raise TypeError(f"{type(self).__name__} must define encode_text")
+
+    def encode_image(self, images: Tensor) -> Any:
+        raise TypeError(f"{type(self).__name__} must define encode_image")
+
+    def losses(self, images: Tensor, text: Text, class_ids: Tensor | None) -> dict[str, Tensor]:
+        """What it is trained by: named scalars for images (B, 3, R, R) and their captions."""
+        raise TypeError(f"{type(self).__name__} must define losses")
+
+    @classmethod
+    def steps(cls, profile: Profile) -> int:
+        """How long a profile trains it."""
+        return profile.matcher_steps
+
+    @classmethod
+    def optimiser(cls, model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
+        return torch.optim.Adam(model.parameters(), lr=learning_rate, betas=(0.5, 0.999))
+
+    def knows(self, dataset: CaptionDataset) -> bool:
+        """Was it trained on the captions of this dataset?"""
+        return self.vocabulary.hash == dataset.vocabulary(self.vocabulary.max_words).hash
+
+    def freeze(self) -> Matcher:
+        return self.eval().requires_grad_(False)
+
+    def save(self, folder: str | Path, **facts) -> Path:
+        """weights.safetensors (if ``stored``), vocabulary.json and, last, matcher.json with the configuration and
+        ``facts``."""
+        folder = Path(folder)
+        if self.stored:
+            write_weights(folder / "weights.safetensors", self.vocabulary, {"": self})
+        self.describe(folder, **facts)
+        return folder
+
+    def describe(self, folder: str | Path, **facts) -> None:
+        """vocabulary.json and matcher.json: what the weights beside them are to be read with."""
+        self.vocabulary.save(Path(folder) / "vocabulary.json")
+        told = {"kind": self.kind, "config": dataclasses.asdict(self.config), **facts}
+        write_json(Path(folder) / "matcher.json", told)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Matcher:
+        """What :meth:`save` wrote, frozen. A UserError where it is missing, damaged or put together of two models."""
+        model = cls.untrained(folder)
+        if model.stored:
+            read_weights(Path(folder) / "weights.safetensors", model.vocabulary, {"": model})
+        return model.freeze()
+
+    @classmethod
+    def untrained(cls, folder: str | Path) -> Matcher:
+        """The model that matcher.json and vocabulary.json in ``folder`` describe, with fresh weights."""
+        path = Path(folder) / "matcher.json"
+        found = read_facts(path)
+        if found.get("kind", cls.kind) != cls.kind:
+            raise UserError(f"{folder} holds a {found['kind']} model, where a {cls.kind} model is needed")
+        try:
+            config = cls.Config(**{k: tuple(v) if isinstance(v, list) else v for k, v in found["config"].items()})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path} describes no matching model ({error!r}): train one in another folder") from error
+        return cls(config, cls.read_vocabulary(path.with_name("vocabulary.json")))
+
+    @classmethod
+    def read_vocabulary(cls, path: Path) -> Vocabulary:
+        return Vocabulary.load(path)
+
+
+def read_facts(path: Path) -> dict:
+    """The content of a matcher.json; a UserError where there is none, or a damaged one."""
+    if not path.exists():
+        raise UserError(f"{path.parent} holds no matching model: without --matcher, a run trains one as its first step")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}): delete {path.parent} and train it again") from error
+
+
+def write_weights(path: str | Path, vocabulary: Vocabulary, modules: dict[str, nn.Module]) -> Path:
+    """A safetensors file of the modules' tensors, each name behind its module's prefix, that knows its vocabulary."""
+    named = {prefix + name: tensor for prefix, m in modules.items() for name, tensor in m.state_dict().items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
+    return atomic_write(path, save_safetensors(tensors, {"vocabulary": vocabulary.hash}))
+
+
+def read_weights(path: str | Path, vocabulary: Vocabulary, modules: dict[str, nn.Module]) -> None:
+    """Load what :func:`write_weights` wrote. A UserError for a damaged file, another vocabulary or other layers."""
+    try:
+        with safe_open(path, "pt") as file:
+            found = (file.metadata() or {}).get("vocabulary", vocabulary.hash)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} is missing or damaged ({error}): train it again in another folder") from error
+    if found != vocabulary.hash:
+        raise UserError(
+            f"{path} was trained with vocabulary {found}, the one beside it is {vocabulary.hash}: the words would mean "
+            "something else; put the vocabulary.json it was trained with there"
+        )
+    try:
+        for prefix, module in modules.items():
+            chosen = {k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix)}
+            module.load_state_dict(chosen)
+    except RuntimeError as error:
+        raise UserError(f"{path} holds other layers than the configuration beside it: {error}") from error
+
+
+def pretrain(
+    cls: type[Matcher],
+    dataset: CaptionDataset,
+    out: str | Path,
+    profile: Profile,
+    seed: int = 0,
+    steps: int | None = None,
+    learning_rate: float | None = None,
+    config: Any = None,
+    progress=None,
+) -> Matcher:
+    """Train a matching model on a split and save it to ``out``; a folder that holds this very training is loaded.
+
+    One-cycle schedule, gradients clipped. ``progress(steps)`` gives an iterable of steps that shows how far it is.
+    Raises a UserError where the folder holds another training, FloatingPointError where a loss became non-finite.
+    """
+    out = Path(out)
+    steps = steps or cls.steps(profile)
+    learning_rate = learning_rate or cls.learning_rate
+    config = config or cls.Config.of(profile)
+    vocabulary = dataset.vocabulary(profile.max_words)
+    asked = {
+        "kind": cls.kind,
+        "config": json.loads(json.dumps(dataclasses.asdict(config))),
+        "seed": seed,
+        "steps": steps,
+        "batch_size": profile.matcher_batch,
+        "learning_rate": learning_rate,
+        "vocabulary": vocabulary.hash,
+        "data": dataset.manifest["name"],
+        "images": len(dataset),
+    }
+    if (out / "matcher.json").exists():
+        found = read_facts(out / "matcher.json")
+        if all(found.get(key) == value for key, value in asked.items()):
+            return cls.load(out).to(dataset.device)
+        raise UserError(f"{out} holds a matching model of another configuration: choose another folder or remove it")
+    started = time.perf_counter()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = cls(config, vocabulary).to(dataset.device).train()
+    optimiser = cls.optimiser(model, learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps + 1, pct_start=0.1)
+    stream = BatchStream(dataset, vocabulary, profile.matcher_batch, seed)
+    history: dict[str, list[Tensor]] = {}
+    for step in progress(range(steps)) if progress else range(steps):
+        batch = stream.at(step)
+        losses = model.losses(batch.images[-1], model.encode_text(batch.tokens), batch.class_ids)
+        optimiser.zero_grad(set_to_none=True)
+        sum(losses.values()).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), cls.clip_gradient)
+        optimiser.step()
+        schedule.step()
+        for name, loss in losses.items():
+            history.setdefault(name, []).append(loss.detach())
+    log = {name: torch.stack(values).tolist() for name, values in history.items()}
+    for name, values in log.items():
+        if not torch.tensor(values).isfinite().all():
+            raise FloatingPointError(f"the {cls.title}'s {name} loss became non-finite: lower the learning rate")
+    facts = {key: value for key, value in asked.items() if key not in ("kind", "config")}
+    model.freeze().save(out, **facts, train_seconds=time.perf_counter() - started, log=log)
+    return model
