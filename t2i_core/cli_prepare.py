@@ -6,7 +6,7 @@ import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -44,6 +44,7 @@ def _toy_world(world: str) -> Callable[..., int]:
         train: Whole = None,
         test: Whole = None,
         seed: int = 0,
+        species: Literal["split", "free"] = "split",
         out: Place = None,
     ) -> int:
         """Draw the world's images, and write their captions with the truth about them.
@@ -54,6 +55,7 @@ def _toy_world(world: str) -> Callable[..., int]:
             train: Number of training images.
             test: Number of test images.
             seed: Another seed draws other images.
+            species: Birds, flowers: other species in test (split), or independent attributes in both (free).
             out: The folder to prepare.
         """
         from data_prep import toyworld
@@ -63,8 +65,10 @@ def _toy_world(world: str) -> Callable[..., int]:
         p = find_profile(profile)
         asked = {"resolutions": None if size is None else (size,), "train_images": train, "test_images": test}
         p = dataclasses.replace(p, **{name: value for name, value in asked.items() if value is not None})
-        folder = Path(out) if out else data_root() / default_folder(world, p)
-        manifest = toyworld.prepare(world, folder, p.resolutions[-1], p.train_images, p.test_images, seed)
+        # a place of its own, so that a training at this profile does not draw the default over it
+        free = "-free" if species == "free" else ""
+        folder = Path(out) if out else data_root() / f"{default_folder(world, p)}{free}"
+        manifest = toyworld.prepare(world, folder, p.resolutions[-1], p.train_images, p.test_images, seed, species)
         return _prepared(folder, manifest)
 
     return prepare_world
@@ -149,10 +153,12 @@ def _prepared(folder: Path, manifest: dict[str, Any]) -> int:
 
 
 def draw_measuring(world: str) -> Path:
-    """Prepare the pictures for the networks that measure: of a seed that no system is trained or measured on."""
+    """Prepare the pictures for the networks that measure: of a seed that no system is trained or measured on, and of
+    free species, so that they learn to read each attribute and not the species."""
     from data_prep import toyworld
 
     nearest(world, toyworld.WORLDS, "toy world")
     folder = data_root() / "measuring" / world
-    toyworld.prepare(world, folder, size=SIZE, train=12000, test=2000, seed=7001)
+    species = "free" if world in toyworld.WITH_SPECIES else "split"
+    toyworld.prepare(world, folder, size=SIZE, train=12000, test=2000, seed=7001, species=species)
     return folder

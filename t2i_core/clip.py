@@ -21,7 +21,6 @@ from t2i_core.captions import Tokens, Vocabulary
 from t2i_core.clip_tokens import BytePairs
 from t2i_core.config import Profile, UserError, nearest, project_root
 from t2i_core.data import CaptionDataset
-from t2i_core.data import CaptionDataset
 from t2i_core.matcher import Matcher
 from t2i_core.matching import sentence_loss
 from t2i_core.text_encoder import Text
@@ -44,7 +43,7 @@ class ClipConfig:
     text_dim: int = 64  # D
     resolution: int = 32
     patch: int = 4
-    width: int = 64  # C
+    width: int = 48  # C
     layers: int = 3
     heads: int = 4
     text_width: int = 64
@@ -127,10 +126,6 @@ class CLIP(Matcher):
     @classmethod
     def read_vocabulary(cls, path: Path) -> Vocabulary | BytePairs:
         return BytePairs.load(path) if BytePairs.wrote(path) else Vocabulary.load(path)
-
-    def knows(self, dataset: CaptionDataset) -> bool:
-        """The published one was trained on no dataset of ours and reads any."""
-        return not self.stored or super().knows(dataset)
 
     # ------------------------------------------------------------------ captions
 

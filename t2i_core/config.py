@@ -203,7 +203,7 @@ FULL_LENGTH = {"df-gan": ("clip",), "ratlip": ("no-attention", "as-published"), 
 # Where a system differs from the three-stage GANs (Adam with 0.5 and 0.999, the profile's rates and steps).
 _HINGE = {
     "all": {"beta1": 0.0, "beta2": 0.9},
-    "mini": {"discriminator_rate": 1e-3, "steps": 400, "ablation_steps": 120},
+    "mini": {"discriminator_rate": 2e-3, "steps": 400, "ablation_steps": 120, "ema": 0.98},
     "small": {"learning_rate": 2e-4, "discriminator_rate": 4e-4},
     "paper": {"learning_rate": 1e-4, "discriminator_rate": 4e-4},
 }
@@ -282,7 +282,7 @@ class RunConfig:
             **rates,
             beta1=own.get("beta1", 0.5) if self.beta1 is None else self.beta1,
             beta2=own.get("beta2", 0.999) if self.beta2 is None else self.beta2,
-            ema=p.ema if self.ema is None else self.ema,
+            ema=own.get("ema", p.ema) if self.ema is None else self.ema,
             sample_every=self.sample_every or max(1, steps // 6),
             checkpoint_every=self.checkpoint_every or max(1, min(2000, steps // 2)),
         )

@@ -23,29 +23,56 @@ FRESH_SEED = 31  # the shipped ones were trained on seed 7001, runs use small se
 
 
 @pytest.fixture(scope="module")
-def fresh_scenes(tmp_path_factory):
-    """New draws of toy-scenes, 160 of them, at 64 px."""
-    folder = tmp_path_factory.mktemp("fresh") / "toy-scenes"
-    toyworld.prepare("toy-scenes", folder, size=64, train=2, test=160, seed=FRESH_SEED)
-    return load(folder, "test", (64,))
+def fresh(tmp_path_factory):
+    """fresh(world): 160 new draws at 64 px, of the test species where a world has species; each drawn once."""
+    drawn = {}
+
+    def get(world):
+        if world not in drawn:
+            folder = tmp_path_factory.mktemp("fresh") / world
+            toyworld.prepare(world, folder, size=64, train=2, test=160, seed=FRESH_SEED)
+            drawn[world] = load(folder, "test", (64,))
+        return drawn[world]
+
+    return get
 
 
-def test_toy_scenes_is_shipped():
-    assert ("inspector", "toy-scenes") in SHIPPED and ("scorer", "toy-scenes") in SHIPPED
+@pytest.fixture(scope="module")
+def fresh_scenes(fresh):
+    return fresh("toy-scenes")
 
 
-def test_inspector_reads_real_pictures(fresh_scenes):
-    """98 % or more for setting, object class, colour and place, on draws of a seed nobody trained on."""
-    values = held_out(weights.load_inspector("toy-scenes"), fresh_scenes)
-    for name in ("setting", "object_recall", "object_precision", "color", "place", "level", "size"):
+@pytest.mark.parametrize("world", toyworld.WORLDS)
+def test_every_toy_world_is_shipped(world):
+    assert ("inspector", world) in SHIPPED and ("scorer", world) in SHIPPED
+
+
+@pytest.mark.parametrize("world", toyworld.WORLDS)
+def test_inspector_reads_real_pictures(world, fresh):
+    """98 % or more of every attribute, part, colour, shape, count and place, on draws of a seed nobody trained on; of
+    species that nobody trained on, too."""
+    inspector = weights.load_inspector(world)
+    values = held_out(inspector, fresh(world))
+    asked = (*inspector.config.attributes, "object_recall", "object_precision", *inspector.config.qualities)
+    for name in (*asked, *(("place", "level") if inspector.config.places else ())):
         assert values[name].value >= 0.98, (name, values[name])
-        assert values[f"{name}@16"].value >= 0.88, (name, values[f"{name}@16"])
+        assert values[f"{name}@16"].value >= 0.85, (name, values[f"{name}@16"])
     assert values["pointing"].value >= 0.98 and values["box_iou"].value >= 0.8
 
 
-def test_scorer_matches_real_pictures_with_their_captions(fresh_scenes):
-    found = scorer_retrieval(weights.load_scorer("toy-scenes"), fresh_scenes)["r_precision"]
-    assert found.value > 0.8
+@pytest.mark.parametrize("world", toyworld.WORLDS)
+def test_scorer_matches_real_pictures_with_their_captions(world, fresh):
+    """Of a face, a caption tells some three of ten attributes, true of many other faces too: who reads both without a
+    mistake finds four in ten."""
+    found = scorer_retrieval(weights.load_scorer(world), fresh(world))["r_precision"]
+    assert found.value > (0.25 if world == "toy-faces" else 0.8)
+
+
+@pytest.mark.parametrize(("kind", "world"), [pair for pair in SHIPPED if pair[1] in toyworld.WITH_SPECIES])
+def test_what_measures_species_learnt_from_free_ones(kind, world):
+    """From thirty species it would learn which these are, and read the attributes of others by guessing."""
+    card, _ = weights.read(weights.SHIPPED, world, kind)
+    assert card["provenance"]["data"]["arguments"]["species"] == "free"
 
 
 def test_the_scorer_is_no_training_encoder():
@@ -74,7 +101,7 @@ def test_provenance_is_complete_and_the_weights_match(kind, world):
     assert told["data"]["arguments"] and all(len(sha) == 64 for sha in told["data"]["files"].values())
     for value in told["held_out"].values():
         assert value["low"] <= value["value"] <= value["high"] and value["n"] > 0
-    assert card["bytes"] < 1_100_000 and sum(t.numel() for t in tensors.values()) * 2 < 1_100_000
+    assert card["bytes"] < 800_000 and sum(t.numel() for t in tensors.values()) * 2 < 800_000
     assert not any(part in json.dumps(card) for part in ("/tmp", "/home", "/root", "/work"))
 
 
@@ -134,12 +161,13 @@ def test_every_toy_world_can_have_an_inspector(world, tmp_path, monkeypatch):
     captions = [test.caption(i) for i in range(12)]
     real = test.images(range(12))
     asked = (captions, test.truth, [0] * 12, real, world)
-    groups = ("fid", "soa", "attributes", "layout")
+    groups = ("fid", "soa", "binding", "attributes", "layout")
     untrusted = evaluate_images(real, *asked, metrics=groups, weights_folder=tmp_path)
     assert "fid" in untrusted and all(name == "fid" for name in untrusted)  # one step: right by chance only
     monkeypatch.setattr(evaluate, "TRUSTED", 0.0)
     trusted = evaluate_images(real, *asked, metrics=groups, weights_folder=tmp_path)
     assert "color_accuracy" in trusted and "soa_i" not in trusted
+    assert ("binding_accuracy" in trusted) == (world != "toy-faces")  # of a face, only the hair's colour is told
     assert any(f"{name}_accuracy" in trusted for name in config.attributes)
 
 
@@ -151,7 +179,8 @@ def test_the_inspector_of_real_images_is_the_ceiling(fresh_scenes):
     asked = (captions, [fresh_scenes.truth[i] for i in rows], which, real, "toy-scenes")
     values = evaluate_images(real, *asked, protocol={"split": "test"})
     assert values["fid"].value < 1e-6
-    for name in "setting_accuracy soa_i soa_c color_accuracy place_accuracy layout_accuracy pointing".split():
+    names = "setting_accuracy soa_i soa_c color_accuracy binding_accuracy place_accuracy layout_accuracy pointing"
+    for name in names.split():
         assert values[name].value >= 0.97, (name, values[name])
         assert values[name].protocol["split"] == "test" and "toy-scenes inspector" in values[name].protocol["extractor"]
     assert values["inception_score"].value > 5
@@ -196,11 +225,13 @@ def test_evaluating_a_run(tiny_run, tmp_path):
     with pytest.warns(UserWarning, match="r_precision is left out.*99 captions"):
         found = evaluate_run(run, n=40, device="cpu")
     assert json.loads((run.folder / "metrics.json").read_text()) == found
-    for name in ("fid", "fid_untrained", "kid", "inception_score", "setting_accuracy", "soa_i", "layout_accuracy"):
+    names = "fid fid_untrained kid inception_score clip_score setting_accuracy soa_i binding_accuracy layout_accuracy"
+    for name in names.split():
         entry = found[name]
         assert entry["low"] <= entry["value"] <= entry["high"], name
         assert entry["protocol"]["seed"] == 0 and entry["protocol"]["split"] == "test"
-        assert "toy-scenes inspector" in entry["protocol"]["extractor"]
+        instrument = ("scorer", "scorer") if name == "clip_score" else ("extractor", "inspector")
+        assert entry["protocol"][instrument[0]].startswith(f"toy-scenes {instrument[1]}")
     assert found["fid"]["n"] == 40 and found["fid"]["protocol"]["real_images"] == 24
     assert found["setting_accuracy"]["protocol"]["on_real_images"] >= 0.9
     again = evaluate_run(run, metrics=("fid", "soa"), n=40, device="cpu", batch_size=7)

@@ -9,6 +9,7 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from itertools import combinations
+from math import prod
 from multiprocessing import get_context
 
 import numpy as np
@@ -16,11 +17,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.toyworld import WORLDS, Scene, birds, dataset, draw, faces, flowers, prepare, scenes
+from data_prep.toyworld import WITH_SPECIES, WORLDS, Scene, birds, dataset, draw, faces, flowers, prepare, scenes
 from data_prep.toyworld.canvas import Canvas, Frame
 from data_prep.toyworld.grammar import MAX_WORDS, Says, count_words, render
 from data_prep.toyworld.palette import COLORS
-from data_prep.toyworld.scene import TEST_STREAM
+from data_prep.toyworld.scene import TEST_STREAM, stream
+from data_prep.toyworld.species import pick_species
+from t2i_core.cli import main
+from t2i_core.cli_prepare import draw_measuring
 from t2i_core.config import UserError
 
 MODULES = {"toy-scenes": scenes, "toy-birds": birds, "toy-flowers": flowers, "toy-faces": faces}
@@ -375,6 +379,80 @@ def test_a_bird_shows_its_species():
         assert parts["bill"]["length"] == species["length"]
 
 
+@pytest.mark.parametrize("module", [birds, flowers])
+def test_free_species_give_nothing_away(module):
+    """Every value about equally often, and no attribute tells another: what species do, and free ones must not."""
+
+    def attributes(drawn):
+        rngs = (stream(module.NAME, 0, index, "species") for index in range(3000))
+        return [pick_species(rng, False, module.SPECIES, module.VALUES, drawn) for rng in rngs]
+
+    free, split = attributes("free"), [one for _, one in attributes("split")]
+    for name, values in module.VALUES.items():
+        counts = Counter(one[name] for _, one in free)
+        assert set(counts) == set(values) and max(counts.values()) < 1.35 * min(counts.values()), counts
+    pairs = list(combinations(module.VALUES, 2))
+    for a, b in pairs:
+        assert dependence([(one[a], one[b]) for _, one in free]) < 0.08
+    assert max(dependence([(one[a], one[b]) for one in split]) for a, b in pairs) > 0.3
+    # one class a combination, from 0 to one less than there are; more of them than species
+    assert len({class_id for class_id, _ in free}) == len({tuple(one.values()) for _, one in free}) > 400
+    assert all(0 <= class_id < prod(map(len, module.VALUES.values())) for class_id, _ in free)
+    for class_id, one in free[:50]:
+        digits = []
+        for values in reversed(module.VALUES.values()):
+            class_id, digit = divmod(class_id, len(values))
+            digits.insert(0, values[digit])
+        assert digits == list(one.values())
+
+
+@pytest.mark.parametrize("world", ["toy-birds", "toy-flowers"])
+def test_a_free_picture_shows_what_its_truth_says(world):
+    """Another species in the same place before the same background; both streams draw from the same combinations."""
+    for index in (*range(8), TEST_STREAM, TEST_STREAM + 1):
+        split, free = draw(world, 0, index, 16), draw(world, 0, index, 16, "free")
+        assert free.truth["attributes"] == split.truth["attributes"]
+        assert digest(free) == digest(draw(world, 0, index, 16, species="free")) != digest(split)
+        for caption, words in zip(free.captions, free.truth["words"], strict=True):
+            for word in words:
+                text, kind = caption[word[0] : word[1]], word[3]
+                assert SYNONYMS.get(kind, {}).get(text, text) == stated(free, word), (caption, text, kind)
+    seen = {draw(world, 0, TEST_STREAM + index, 8, "free").class_id for index in range(40)}
+    assert len(seen) > 30 and max(seen) >= 40
+
+
+def test_free_species_are_told_in_the_manifest_and_nothing_else_is(tmp_path):
+    """The argument stands there only where it is not the default: datasets prepared before it existed stay current."""
+    split = prepare("toy-birds", tmp_path / "split", size=8, train=4, test=2, seed=1)
+    assert set(split["arguments"]) == {"world", "size", "train", "test", "seed", "drawing"}
+    assert split["class_disjoint"] and split["split_rule"].startswith("by species")
+    free = prepare("toy-birds", tmp_path / "free", size=8, train=4, test=2, seed=1, species="free")
+    assert free["arguments"] == split["arguments"] | {"species": "free"}
+    assert not free["class_disjoint"] and "drawn independently" in free["split_rule"]
+    assert free["files"]["train/data-00000-of-00001.arrow"] != split["files"]["train/data-00000-of-00001.arrow"]
+    again = prepare("toy-birds", tmp_path / "free", size=8, train=4, test=2, seed=1)  # other arguments: drawn anew
+    assert again["files"] == split["files"] and again["class_disjoint"]
+
+
+def test_the_command_draws_free_species_to_a_place_of_their_own(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("T2I_DATA", str(tmp_path))
+    words = ["prepare", "toy-flowers", "--size", "8", "--train", "3", "--test", "2"]
+    assert main(words) == main([*words, "--species", "free"]) == 0
+    written = {path.parent.name: json.loads(path.read_text()) for path in tmp_path.glob("*/manifest.json")}
+    assert written["toy-flowers-8px-3-free"]["arguments"]["species"] == "free"
+    assert "species" not in written["toy-flowers-8px-3"]["arguments"] and len(written) == 2
+    assert main(["prepare", "toy-faces", *words[2:], "--species", "free"]) == 2
+    assert "toy-faces has no species" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_the_measuring_pictures_are_free_where_there_are_species(world, monkeypatch):
+    told = {}
+    monkeypatch.setattr("data_prep.toyworld.prepare", lambda *_, **arguments: told.update(arguments))
+    draw_measuring(world)
+    assert told["species"] == ("free" if world in WITH_SPECIES else "split") and told["seed"] == 7001
+
+
 @pytest.mark.parametrize("world", WORLDS)
 def test_prepare_writes_what_draw_draws_and_then_rests(world, tmp_path, monkeypatch):
     datasets = pytest.importorskip("datasets")
@@ -405,6 +483,10 @@ def test_mistakes_are_named(tmp_path):
         prepare("toy-faces", tmp_path / "x", train=0)
     with pytest.raises(UserError, match="numbered from 0"):
         draw("toy-faces", 0, -1, 32)
+    with pytest.raises(UserError, match="toy-scenes has no species"):
+        prepare("toy-scenes", tmp_path / "x", species="free")
+    with pytest.raises(UserError, match="'wild': choose split or free"):
+        draw("toy-birds", 0, 0, 32, "wild")
     assert not (tmp_path / "x").exists()
 
 

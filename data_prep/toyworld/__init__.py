@@ -8,11 +8,13 @@
 | toy-faces   | CelebA       | one face: age, hair and hairline, skin, smile, beard, glasses   | 10       | picture  |
 
 `draw(world, seed, index, size)` gives one picture with its captions and truth (`Scene`), the same at every size, and
-`prepare(world, out)` writes a dataset of them. Reading order: canvas and palette (how to draw), grammar (how to speak),
-scene (what a world returns), scenes with things, settings and scene_captions, then birds, flowers, faces; dataset last.
+`prepare(world, out)` writes a dataset of them. In both, `species="free"` draws every attribute of a bird or a flower
+independently, in train and test alike, instead of showing species that never meet. Reading order: canvas and palette
+(how to draw), grammar (how to speak), scene (what a world returns), scenes with things, settings and scene_captions,
+then birds, flowers, faces; dataset last.
 """
 
-from data_prep.toyworld.dataset import WORLDS, draw, prepare
+from data_prep.toyworld.dataset import WITH_SPECIES, WORLDS, draw, prepare
 from data_prep.toyworld.scene import Scene
 
-__all__ = ["WORLDS", "Scene", "draw", "prepare"]
+__all__ = ["WITH_SPECIES", "WORLDS", "Scene", "draw", "prepare"]

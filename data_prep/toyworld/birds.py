@@ -14,9 +14,9 @@ from data_prep.toyworld.bird_captions import write_captions
 from data_prep.toyworld.canvas import Canvas, Frame, Point, closed_curve, open_curve
 from data_prep.toyworld.palette import DARK, LEAF, NATURAL, WOOD, mix, shade, tint, vary
 from data_prep.toyworld.scene import TEST_STREAM, Scene, stream
-from data_prep.toyworld.species import SPLIT_RULE, pick_species, species_table
+from data_prep.toyworld.species import SPLIT, SPLIT_RULE, pick_species, species_table
 
-__all__ = ["ATTRIBUTES", "CLASS_DISJOINT", "NAME", "PARTS", "SPECIES", "SPLIT_RULE", "draw"]
+__all__ = ["ATTRIBUTES", "CLASS_DISJOINT", "NAME", "PARTS", "SPECIES", "SPLIT_RULE", "VALUES", "draw"]
 
 NAME = "toy-birds"
 CLASS_DISJOINT = True
@@ -29,9 +29,10 @@ PARTS = {
     "colors": sorted({*FEATHERS, *BILLS}),
     "lengths": ["short", "long"],
 }
+VALUES = {"crown": FEATHERS, "wing": FEATHERS, "belly": FEATHERS, "bill": BILLS, "length": ("short", "long")}
 SPECIES = species_table(
     NAME,
-    {"crown": FEATHERS, "wing": FEATHERS, "belly": FEATHERS, "bill": BILLS, "length": ("short", "long")},
+    VALUES,
     lambda one: len({one["crown"], one["wing"], one["belly"]}) >= 2 and one["wing"] != one["belly"]
     and one["bill"] not in (one["crown"], one["belly"]),
 )  # fmt: skip
@@ -39,16 +40,20 @@ SPECIES = species_table(
 BIRD, CROWN, WING, BELLY, BILL = 1, 2, 3, 4, 5
 
 
-def draw(seed: int, index: int, size: int) -> Scene:
-    """The bird (seed, index) at size x size pixels; indices from 2**30 on show the test species."""
-    class_id = pick_species(stream(NAME, seed, index, "species"), index >= TEST_STREAM)
+def draw(seed: int, index: int, size: int, species: str = SPLIT) -> Scene:
+    """The bird (seed, index) at size x size pixels; indices from 2**30 on show the test species.
+
+    ``species`` "free" draws the colours and the length of the bill independently instead, at every index.
+    """
+    rng = stream(NAME, seed, index, "species")
+    class_id, shown = pick_species(rng, index >= TEST_STREAM, SPECIES, VALUES, species)
     choice = stream(NAME, seed, index, "attributes")
     attributes = {name: choice.choice(values) for name, values in ATTRIBUTES.items()}
     canvas = Canvas(size)
     _BACKGROUNDS[attributes["background"]](canvas, stream(NAME, seed, index, "background"))
-    _paint(canvas, SPECIES[class_id], attributes["pose"], stream(NAME, seed, index, "shapes"))
+    _paint(canvas, shown, attributes["pose"], stream(NAME, seed, index, "shapes"))
     image, mask = canvas.finish()
-    truth: dict[str, Any] = {"attributes": attributes, "parts": _parts(canvas, SPECIES[class_id]), "relations": []}
+    truth: dict[str, Any] = {"attributes": attributes, "parts": _parts(canvas, shown), "relations": []}
     captions, truth["words"] = write_captions(truth, stream(NAME, seed, index, "captions"))
     return Scene(image, mask, captions, class_id, truth)
 

@@ -15,9 +15,9 @@ from data_prep.toyworld.canvas import Canvas, Color, Frame, Point, closed_curve,
 from data_prep.toyworld.flower_captions import write_captions
 from data_prep.toyworld.palette import LEAF, NATURAL, mix, shade, tint, vary
 from data_prep.toyworld.scene import TEST_STREAM, Scene, stream
-from data_prep.toyworld.species import SPLIT_RULE, pick_species, species_table
+from data_prep.toyworld.species import SPLIT, SPLIT_RULE, pick_species, species_table
 
-__all__ = ["ATTRIBUTES", "CLASS_DISJOINT", "NAME", "PARTS", "SPECIES", "SPLIT_RULE", "draw"]
+__all__ = ["ATTRIBUTES", "CLASS_DISJOINT", "NAME", "PARTS", "SPECIES", "SPLIT_RULE", "VALUES", "draw"]
 
 NAME = "toy-flowers"
 CLASS_DISJOINT = True
@@ -33,26 +33,26 @@ PARTS = {
     "shapes": [*SHAPES, *LEAVES],
     "counts": list(COUNTS),
 }
-SPECIES = species_table(
-    NAME,
-    {"petals": PETALS, "center": CENTERS, "shape": SHAPES, "count": tuple(COUNTS), "leaves": LEAVES},
-    lambda one: one["petals"] != one["center"],
-)
+VALUES = {"petals": PETALS, "center": CENTERS, "shape": SHAPES, "count": tuple(COUNTS), "leaves": LEAVES}
+SPECIES = species_table(NAME, VALUES, lambda one: one["petals"] != one["center"])
 
 
-def draw(seed: int, index: int, size: int) -> Scene:
-    """The flower (seed, index) at size x size pixels; indices from 2**30 on show the test species."""
-    class_id = pick_species(stream(NAME, seed, index, "species"), index >= TEST_STREAM)
-    species = SPECIES[class_id]
+def draw(seed: int, index: int, size: int, species: str = SPLIT) -> Scene:
+    """The flower (seed, index) at size x size pixels; indices from 2**30 on show the test species.
+
+    ``species`` "free" draws colours, petals and leaves independently instead, at every index.
+    """
+    rng = stream(NAME, seed, index, "species")
+    class_id, shown = pick_species(rng, index >= TEST_STREAM, SPECIES, VALUES, species)
     attributes = {"background": stream(NAME, seed, index, "attributes").choice(ATTRIBUTES["background"])}
     canvas = Canvas(size)
     _BACKGROUNDS[attributes["background"]](canvas, stream(NAME, seed, index, "background"))
-    _paint(canvas, species, stream(NAME, seed, index, "shapes"))
+    _paint(canvas, shown, stream(NAME, seed, index, "shapes"))
     image, mask = canvas.finish()
     parts = [
-        {"name": "petals", "color": species["petals"], "shape": species["shape"], "count": species["count"]},
-        {"name": "center", "color": species["center"]},
-        {"name": "leaves", "shape": species["leaves"]},
+        {"name": "petals", "color": shown["petals"], "shape": shown["shape"], "count": shown["count"]},
+        {"name": "center", "color": shown["center"]},
+        {"name": "leaves", "shape": shown["leaves"]},
     ]
     parts = [part | {"box": canvas.box(number), "mask": number} for number, part in enumerate(parts, start=1)]
     truth: dict[str, Any] = {"attributes": attributes, "parts": parts, "relations": []}

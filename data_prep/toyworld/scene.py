@@ -19,7 +19,7 @@ class Scene:
     image     RGB, size x size
     mask      L, size x size: 0 background, k where the part whose truth says "mask": k is seen
     captions  5 (toy-scenes) or 10 sentences of at most 18 words
-    class_id  the species, -1 where the world has none
+    class_id  the species (or the number of the combination, where species are free), -1 where the world has none
     truth     {"attributes": {name: value}, "parts": [...], "relations": [...], "words": [one list a caption]};
               a part holds "name", what the world says of it ("color", "size", "place", "level"), "box" [x0, y0, x1, y1]
               in 0..1 and "mask"; a word is [start, end, index, kind]: caption[start:end] states `kind` of

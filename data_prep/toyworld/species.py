@@ -10,11 +10,17 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
+from data_prep.toyworld.scene import TWO_STREAMS
+from t2i_core.config import UserError
+
 Attributes = dict[str, str]
 
 SPECIES, TRAIN_SPECIES = 40, 30
 CANDIDATES = 40  # of each new species, of which the one with the rarest values is taken
 SPLIT_RULE = f"by species: 0..{TRAIN_SPECIES - 1} are in train only, {TRAIN_SPECIES}..{SPECIES - 1} in test only"
+SPLIT, FREE = "split", "free"
+DRAWN = (SPLIT, FREE)  # how the species of a picture is drawn
+FREE_RULE = f"{TWO_STREAMS}; every attribute is drawn independently"
 
 
 def species_table(
@@ -43,6 +49,28 @@ def _distance(one: Attributes, other: Attributes) -> int:
     return sum(one[name] != other[name] for name in one)
 
 
-def pick_species(rng: Random, test: bool) -> int:
-    """The class of a picture of the training or the test stream."""
-    return rng.randrange(TRAIN_SPECIES, SPECIES) if test else rng.randrange(TRAIN_SPECIES)
+def pick_species(
+    rng: Random, test: bool, table: Sequence[Attributes], values: Mapping[str, Sequence[str]], drawn: str = SPLIT
+) -> tuple[int, Attributes]:
+    """The class and the attributes of one picture, of the training or the test stream.
+
+    "split" takes one of the `table`'s species of that stream. "free" draws every attribute independently and uniformly
+    from its `values`, in both streams alike, so combinations come up that no species of the table has; the class is
+    then the number of the combination, counted with the last attribute running fastest.
+    """
+    if drawn == SPLIT:
+        class_id = rng.randrange(TRAIN_SPECIES, SPECIES) if test else rng.randrange(TRAIN_SPECIES)
+        return class_id, table[class_id]
+    class_id, attributes = 0, {}
+    for name, options in values.items():
+        place = rng.randrange(len(options))
+        class_id, attributes[name] = class_id * len(options) + place, options[place]
+    return class_id, attributes
+
+
+def check_drawn(world: str, drawn: str, has_species: bool) -> None:
+    """Refuse a way of drawing species that does not exist, or that a world without species cannot have."""
+    if drawn not in DRAWN:
+        raise UserError(f"species {drawn!r}: choose {' or '.join(DRAWN)}")
+    if drawn == FREE and not has_species:
+        raise UserError(f"{world} has no species, its attributes are free already: leave out species='{FREE}'")

@@ -22,8 +22,8 @@ from t2i_core.metrics.probes import box_cover
 
 
 class Cams(NamedTuple):
-    """maps (B, h, w) >= 0; boxes (B, 4) of the part in 0..1; found (B,); inside (B,): see :func:`mass_inside`, nan where
-    the part is not found."""
+    """maps (B, h, w) >= 0; boxes (B, 4) of the part in 0..1; found (B,) whether it is there; inside (B,), what
+    :func:`mass_inside` says, nan where the part is not found."""
 
     maps: Tensor
     boxes: Tensor
@@ -42,7 +42,9 @@ def sentence_cam(scorer: DAMSM, images: Tensor, captions: Sequence[str], batch_s
     if len(images) != len(captions):
         raise ValueError(f"images and captions must be as many, not {len(images)} and {len(captions)}")
     place = next(scorer.parameters()).device
-    cam = LayerGradCam(lambda x, sentence: similarity(scorer.encode_image(x).image, sentence), scorer.image_encoder.body)
+    cam = LayerGradCam(
+        lambda x, sentence: similarity(scorer.encode_image(x).image, sentence), scorer.image_encoder.body
+    )
     maps = []
     for start in range(0, len(images), batch_size):
         rows = slice(start, start + batch_size)

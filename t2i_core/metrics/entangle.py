@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from random import Random
 from typing import Any, NamedTuple
 
@@ -67,8 +66,12 @@ class _Said(NamedTuple):
 def readable(dataset: CaptionDataset, inspector: Inspector) -> list[str]:
     """The attributes that captions of ``dataset`` state and that the inspector reads right in 90 % of held-out pictures
     or more; none where the inspector is of another world."""
-    said = {one.attribute for captions, truth in _rows(dataset) for k in range(len(captions)) for one in _said(
-        captions[k], truth, k)}  # fmt: skip
+    said = {
+        one.attribute
+        for captions, truth in _rows(dataset)
+        for k, caption in enumerate(captions)
+        for one in _said(caption, truth, k)
+    }
     c = inspector.config
     known = {name: name for name in c.attributes} | {f"{p} {kind}": kind for p in c.parts for kind in c.qualities}
     return sorted(a for a in said if a in known and inspector.accuracy.get(known[a], 0.0) >= TRUSTED)
@@ -79,9 +82,9 @@ def attribute_edits(
 ) -> list[AttributeEdit]:
     """One edit for each caption (caption ``which[i]`` of image ``rows[i]``) that states one of ``attributes`` once.
 
-    The new words are those that the dataset's captions use most for another value, where they fit: no two words may
-    stand side by side that never do in the dataset ("a no beard" is left out). Attribute and value are drawn by
-    ``seed``, each caption for itself.
+    The new words are those that the dataset's captions use most for another value, where they fit: no three words may
+    stand in a row that never do in the dataset ("a no beard" is left out). Attribute and value are drawn by ``seed``,
+    each caption for itself.
     """
     phrases, neighbours = _usage(dataset)
     edits = []
@@ -152,21 +155,22 @@ def _said(caption: str, truth: Mapping[str, Any], k: int) -> list[_Said]:
     return said
 
 
-def _usage(dataset: CaptionDataset) -> tuple[dict[str, dict[str, Counter]], set[tuple[str, str]]]:
-    """{attribute: {value: how often each wording}}, and all pairs of neighbouring words."""
+def _usage(dataset: CaptionDataset) -> tuple[dict[str, dict[str, Counter]], set[tuple[str, str, str]]]:
+    """{attribute: {value: how often each wording}}, and all words that stand three in a row."""
     phrases: dict[str, dict[str, Counter]] = {}
-    neighbours: set[tuple[str, str]] = set()
+    neighbours: set[tuple[str, str, str]] = set()
     for captions, truth in _rows(dataset):
         for k, caption in enumerate(captions):
-            neighbours |= _pairs(caption)
+            neighbours |= _triples(caption)
             for one in _said(caption, truth, k):
                 wordings = phrases.setdefault(one.attribute, {}).setdefault(one.value, Counter())
                 wordings[caption[one.start : one.end].lower()] += 1
     return phrases, neighbours
 
 
-def _pairs(caption: str) -> set[tuple[str, str]]:
-    return set(pairwise(["", *(word for word, _, _ in split_words(caption)), ""]))
+def _triples(caption: str) -> set[tuple[str, str, str]]:
+    words = ["", *(word for word, _, _ in split_words(caption)), ""]
+    return set(zip(words, words[1:], words[2:], strict=False))
 
 
 def _ways(caption: str, one: _Said, phrases, neighbours, random: Random) -> Iterator[AttributeEdit]:
@@ -176,7 +180,7 @@ def _ways(caption: str, one: _Said, phrases, neighbours, random: Random) -> Iter
     for value in _shuffled(sorted(values.keys() - {one.value}), random):
         for words, _ in values[value].most_common():
             edited = caption[: one.start] + words + caption[one.end :]
-            if _pairs(edited) <= neighbours:
+            if _triples(edited) <= neighbours:
                 yield AttributeEdit(caption, edited, one.attribute, one.value, value)
                 break
 

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from t2i_core.blocks import doublings_from_four
+from t2i_core.config import UserError, nearest
 from t2i_core.matcher import Matcher
 from t2i_core.systems.base import Generated
 from t2i_core.systems.one_stage import JointVerdict, OneStageConfig, OneStageSystem, up_blocks
@@ -32,6 +33,10 @@ class DFGANConfig(OneStageConfig):
         "paper": {"ngf": 32, "ndf": 32},
     }
 
+    def __post_init__(self):
+        super().__post_init__()
+        nearest(self.encoder, DFGAN.matchers, "encoder")
+
 
 class Generator(nn.Module):
     """z (B, noise_dim) at 4 x 4, then blocks under [z; s] up to R: (B, 3, R, R) in [-1, 1]."""
@@ -42,7 +47,7 @@ class Generator(nn.Module):
         doublings = doublings_from_four(resolution)
         self.channels = c.ngf * min(2**doublings, 8)
         self.start = nn.Linear(c.noise_dim, self.channels * 4 * 4)
-        self.blocks = up_blocks(c.noise_dim + c.text_dim, c.ngf, resolution, first=4)
+        self.blocks = up_blocks(c.noise_dim + c.text_dim, c.ngf, resolution)
         self.to_rgb = nn.Conv2d(c.ngf, 3, 3, padding=1)
 
     def forward(self, text: Text, noise: Tensor) -> Generated:
@@ -94,4 +99,9 @@ class DFGAN(OneStageSystem):
 
     def __init__(self, config: DFGANConfig, matcher: Matcher):
         super().__init__(config, matcher)
+        if matcher.kind != config.encoder:
+            raise UserError(
+                f"this df-gan reads {config.encoder}'s sentences and is given a model of kind {matcher.kind}: choose "
+                f'encoder="{matcher.kind}" or another model'
+            )
         self.generator, self.discriminators = Generator(config), Discriminator(config)

@@ -78,11 +78,8 @@ class UpBlock(nn.Module):
         return self.shortcut(x) + residual
 
 
-def up_blocks(cond_dim: int, ngf: int, resolution: int, first: int, conv: Callable = conv) -> nn.ModuleList:
-    """Blocks of 8, 16, ... up to ``resolution`` px; channels fall from at most 8 ngf to ngf, as in the published ones.
-
-    ``first``: the size that the first block is given, so that a 4 x 4 start needs a block more than a 7 x 7 one.
-    """
+def up_blocks(cond_dim: int, ngf: int, resolution: int, conv: Callable = conv) -> nn.ModuleList:
+    """Blocks of 8, 16, ... up to ``resolution`` px; channels fall from at most 8 ngf to ngf, as published."""
     count = math.ceil(math.log2(resolution)) - 2
     channels = [ngf * min(2**k, 8) for k in range(count + 1)][::-1]
     sizes = [min(8 * 2**k, resolution) for k in range(count)]

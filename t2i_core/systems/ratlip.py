@@ -7,6 +7,7 @@ parameters at the paper profile with 64 units, and the counts of the paper's Tab
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -57,7 +58,7 @@ class SAConv(nn.Module):
             nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
             nn.BatchNorm2d(outputs),
             nn.LeakyReLU(0.01),
-            ShuffleAttention(outputs),
+            ShuffleAttention(outputs, math.gcd(8, outputs // 2)),  # 8 groups at the published sizes
         )
 
     def forward(self, x: Tensor) -> Tensor:
