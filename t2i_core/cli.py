@@ -193,7 +193,8 @@ def evaluate(
 
     Args:
         run: The run folder of the trained system; the numbers are kept there in metrics.json.
-        metrics: Only these: fid, kid, inception_score, r_precision, soa, attributes, layout.
+        metrics: Only these: fid, kid, inception_score, r_precision, clip_score, soa, attributes, binding,
+            layout.
         images: How many images are drawn.
         device: auto (a GPU where there is one), cpu or cuda.
     """

@@ -202,7 +202,8 @@ class CLIP(Matcher):
 
 def similarity(image: Tensor, sentence: Tensor) -> Tensor:
     """S of RATLIP E8: the cosine of image and sentence embeddings (B, D), (B,)."""
-    return F.cosine_similarity(image, sentence, dim=1)
+    wide = torch.promote_types(image.dtype, torch.float32)  # under autocast half precision comes in
+    return F.cosine_similarity(image.to(wide), sentence.to(wide), dim=1)
 
 
 def published_folder() -> Path:

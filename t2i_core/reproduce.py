@@ -41,6 +41,8 @@ NOTEBOOKS = (
     Notebook("04_alr_weights", needs=("01_captions_and_matching",)),
     Notebook("05_lvr", needs=("01_captions_and_matching",)),
     Notebook("06_training_alr_gan", needs=("01_captions_and_matching", "02_attngan_baseline"), alone=True),
+    Notebook("07_rat_lstm", alone=True),
+    Notebook("08_training_ratlip", needs=("07_rat_lstm",), alone=True),
 )
 
 

@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
 
-from t2i_core.figures import HEAT, PALETTE, _panels, _picture, metric_dots, to_pixels, wrap
+from t2i_core.figures import DASHES, HEAT, PALETTE, _panels, _picture, metric_dots, to_pixels, wrap
 
 EASY, HARD = PALETTE[0], PALETTE[1]
 Box = Sequence[float]
@@ -189,6 +189,47 @@ def mask_rows(images: Tensor, masks: Tensor, captions: Sequence[str]) -> Figure:
         axes[count + k].set_xlabel(wrap(captions[k], 22), fontsize=8, parse_math=False)
     bar = figure.colorbar(shown, ax=axes[count:], fraction=0.04, pad=0.02)
     bar.ax.tick_params(labelsize=8)
+    return figure
+
+
+def steps_with_intervals(
+    values: pd.DataFrame, levels: Mapping[str, float], ylabel: str, xlabel: str = "step", label: str = "label"
+) -> Figure:
+    """A line for each `label` of values (columns step, value, low, high and `label`), its interval as a band around it.
+
+    `levels` are named horizontal lines: what chance would give, say, or the best that can be had.
+    """
+    figure, (ax,) = _panels(1, 1, (6.4, 3.2), layout="constrained")
+    for k, (name, line) in enumerate(values.groupby(label, sort=False)):
+        ax.plot(line.step, line.value, color=PALETTE[k], linestyle=DASHES[k], marker="o", markersize=3.5, label=name)
+        ax.fill_between(line.step, line.low, line.high, color=PALETTE[k], alpha=0.15, linewidth=0)
+    for name, level in levels.items():
+        ax.axhline(level, color="black", linewidth=1, linestyle=":", zorder=0)
+        ax.annotate(name, (1.01, level), xycoords=("axes fraction", "data"), ha="left", va="center", fontsize=8)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.set_xticks(sorted(values.step.unique()))
+    figure.legend(loc="outside lower center", ncols=3, handlelength=3)
+    return figure
+
+
+def channel_rows(rows: Mapping[str, Sequence[int]], kinds: Sequence[str]) -> Figure:
+    """Rows of channels, each by its number; `kinds` says of every number what is done to it, which is its colour."""
+    names, count = list(dict.fromkeys(kinds)), len(kinds)
+    figure, (ax,) = _panels(1, 1, (0.42 * count + 1.6, 0.5 * len(rows) + 0.9), layout="constrained")
+    for y, channels in enumerate(rows.values()):
+        for x, channel in enumerate(channels):
+            k = names.index(kinds[channel])
+            ax.add_patch(
+                Rectangle((x - 0.46, y - 0.4), 0.92, 0.8, facecolor=PALETTE[k], alpha=0.35, hatch=(None, "//")[k % 2])
+            )
+            ax.text(x, y, str(channel), ha="center", va="center", fontsize=9)
+    ax.set(xlim=(-0.6, count - 0.4), ylim=(len(rows) - 0.5, -0.5), xlabel="place in the tensor")
+    ax.set_yticks(range(len(rows)), rows)
+    ax.set_xticks(range(count))
+    ax.grid(False)
+    ax.tick_params(length=0)
+    patches = [Patch(facecolor=PALETTE[k], alpha=0.35, hatch=(None, "//")[k % 2], label=n) for k, n in enumerate(names)]
+    figure.legend(handles=patches, loc="outside lower center", ncols=2)
     return figure
 
 

@@ -14,6 +14,7 @@ from tiny import CAPTIONS, RESOLUTIONS, SIZES, VOCABULARY, batch, layouts, match
 from torch import Tensor
 from torch.testing import assert_close
 
+from t2i_core import systems
 from t2i_core.alr import ALRModule
 from t2i_core.attention import masked_softmax
 from t2i_core.blocks import ConditioningAugmentation, InitialTransform
@@ -209,6 +210,11 @@ def test_lvr_terms_of_a_batch_are_the_mean_of_its_samples_alone(name):
 
 
 # ---------------------------------------------------------------- the systems
+
+
+def test_no_system_is_forgotten():
+    held_in_test_one_stage = {"df-gan", "galip", "ratlip"}
+    assert set(systems.available()) == {*SYSTEMS, *held_in_test_one_stage}
 
 
 def test_blocks_of_the_generator():

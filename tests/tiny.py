@@ -49,7 +49,7 @@ def clip(seed: int = 0, **sizes) -> CLIP:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = CLIP(ClipConfig(**(CLIP_SIZES | sizes)), VOCABULARY).double()
-        stirred(model.model, 0.2)
+        stirred(model.model, 0.5)
     return model.freeze()
 
 
@@ -60,15 +60,17 @@ def one_stage(name: str, variant: str = "default", seed: int = 0, matcher=None, 
     built = systems.create(name, "smoke", variant=variant, matcher=matcher, seed=seed, **(sizes | switches)).double()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed + 1)
-        stirred(built.generator, 0.1)
-        stirred(built.discriminators, 0.1)
+        stirred(built.generator, 0.5)
+        stirred(built.discriminators, 0.5)
     return built.eval()
 
 
 @torch.no_grad()
 def stirred(module: torch.nn.Module, by: float) -> None:
+    """Random numbers on top of all parameters, such that no layer's output grows or vanishes."""
     for parameter in module.parameters():
-        parameter += by * torch.randn_like(parameter)
+        inputs = parameter[0].numel() if parameter.dim() > 1 else 1
+        parameter += by * torch.randn_like(parameter) / inputs**0.5
 
 
 def batch(captions=CAPTIONS, class_ids=None, seed: int = 0) -> Batch:

@@ -78,13 +78,20 @@ def readable(dataset: CaptionDataset, inspector: Inspector) -> list[str]:
 
 
 def attribute_edits(
-    dataset: CaptionDataset, rows: Sequence[int], which: Sequence[int], attributes: Sequence[str], seed: int = 0
+    dataset: CaptionDataset,
+    rows: Sequence[int],
+    which: Sequence[int],
+    attributes: Sequence[str],
+    seed: int = 0,
+    synonyms: bool = False,
 ) -> list[AttributeEdit]:
     """One edit for each caption (caption ``which[i]`` of image ``rows[i]``) that states one of ``attributes`` once.
 
     The new words are those that the dataset's captions use most for another value, where they fit: no three words may
     stand in a row that never do in the dataset ("a no beard" is left out). Attribute and value are drawn by ``seed``,
     each caption for itself.
+
+    ``synonyms``: exchange the word and keep the value ("young", "youthful"), the control: nothing should change.
     """
     phrases, neighbours = _usage(dataset)
     edits = []
@@ -93,8 +100,12 @@ def attribute_edits(
         said = _said(caption, dataset.truth[row], k)
         times = Counter(one.attribute for one in said)
         once = [one for one in said if one.attribute in attributes and times[one.attribute] == 1]
-        found = [edit for one in _shuffled(once, random) for edit in _ways(caption, one, phrases, neighbours, random)]
-        edits += found[:1]
+        for one in _shuffled(once, random):
+            values = [one.value] if synonyms else _shuffled(sorted(phrases[one.attribute].keys() - {one.value}), random)
+            found = next(_ways(caption, one, values, phrases[one.attribute], neighbours), None)
+            if found is not None:
+                edits.append(found)
+                break
     return edits
 
 
@@ -173,16 +184,19 @@ def _triples(caption: str) -> set[tuple[str, str, str]]:
     return set(zip(words, words[1:], words[2:], strict=False))
 
 
-def _ways(caption: str, one: _Said, phrases, neighbours, random: Random) -> Iterator[AttributeEdit]:
-    """The caption with another value of what ``one`` says, values in random order, each in its commonest fitting
-    wording."""
-    values = phrases[one.attribute]
-    for value in _shuffled(sorted(values.keys() - {one.value}), random):
-        for words, _ in values[value].most_common():
+def _ways(
+    caption: str,
+    one: _Said,
+    values: Sequence[str],
+    wordings: Mapping[str, Counter],
+    neighbours: set[tuple[str, str, str]],
+) -> Iterator[AttributeEdit]:
+    """The caption with one of ``values`` for what ``one`` says, in the value's commonest other wording that fits."""
+    for value in values:
+        for words, _ in wordings[value].most_common():
             edited = caption[: one.start] + words + caption[one.end :]
-            if _triples(edited) <= neighbours:
+            if edited.lower() != caption.lower() and _triples(edited) <= neighbours:
                 yield AttributeEdit(caption, edited, one.attribute, one.value, value)
-                break
 
 
 def _shuffled(items: Sequence, random: Random) -> list:

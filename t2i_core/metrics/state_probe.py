@@ -116,8 +116,7 @@ def fit(features: Tensor, values: Sequence[str], penalty: float = PENALTY) -> Li
         value.backward()
         return value
 
-    with torch.enable_grad():
-        optimiser.step(loss)
+    optimiser.step(loss)
     return LinearProbe(names, weight.detach(), bias.detach(), mean, deviation)
 
 

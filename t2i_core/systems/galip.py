@@ -32,15 +32,14 @@ MAPPED = 0.1  # weight of what comes out of the ViT, in the published code
 
 @dataclass(frozen=True)
 class GALIPConfig(OneStageConfig):
-    lambda_similarity: float = (
-        4.0  # lambda of RATLIP E8, which says "the value of the FID"; its code has 4. A tiny CLIP
-    )
-    # is pleased by patterns that nobody else sees: with little training, a smaller weight draws better (ours)
+    # lambda of RATLIP E8, which says "the value of the FID"; its code has 4. A tiny CLIP is pleased by patterns that
+    # nobody else sees, so that the smaller profiles weigh it less (ours)
+    lambda_similarity: float = 4.0
     code_channels: int = 32
     middle_channels: int = 16
 
     SIZES: ClassVar[dict[str, dict]] = {
-        "smoke": {"ngf": 8, "ndf": 8, "code_channels": 16, "middle_channels": 8},
+        "smoke": {"ngf": 8, "ndf": 8, "code_channels": 16, "middle_channels": 8, "lambda_similarity": 0.5},
         "mini": {"ngf": 12, "ndf": 8, "lambda_similarity": 0.5},
         "small": {"ngf": 32, "ndf": 32, "code_channels": 64, "middle_channels": 32, "lambda_similarity": 1.0},
         "paper": {"resolutions": (224,), "ngf": 64, "ndf": 64, "code_channels": 64, "middle_channels": 32},
