@@ -207,8 +207,10 @@ explore.figure_explorer(
 # | | adaptive weights for what is hard and easy to match | | [04](04_alr_weights.ipynb) |
 # | | texture and style inside the layout | | [05](05_lvr.ipynb) |
 # | | all of it in one system, its ablations, both against AttnGAN | `alr-gan` | [06](06_training_alr_gan.ipynb) |
+# | RATLIP (2024) | one LSTM through all affine transforms, shuffle attention | | [07](07_rat_lstm.ipynb) |
+# | | the whole system on CLIP, beside what it stands on | `ratlip`, `galip`, `df-gan` | [08](08_training_ratlip.ipynb) |
 #
-# Two notebooks quote a third paper, GR-GAN (Yang et al.), because it prints the matching losses of AttnGAN as
+# Two notebooks quote one more paper, GR-GAN (Yang et al.), because it prints the matching losses of AttnGAN as
 # equations. A paper's ablation is a *variant* of its system: one switch of its configuration, the same code
 # otherwise.
 

@@ -14,7 +14,8 @@
 # %% [markdown]
 # # 06 · Training ALR-GAN, measuring it, taking it apart
 #
-# *Previous: [05 LVR](05_lvr.ipynb) · back to the start: [00 start here](00_start_here.ipynb)*
+# *Previous: [05 LVR](05_lvr.ipynb) · next: [07 The RAT LSTM](07_rat_lstm.ipynb) · back to the start:
+# [00 start here](00_start_here.ipynb)*
 #
 # The parts are on the table: the layout $\Theta$ (notebook [03](03_ssm_tvm_reconstruction.ipynb)), the adaptive loss
 # on it ([04](04_alr_weights.ipynb)), the refinement inside it ([05](05_lvr.ipynb)). Now they go into one generator.
@@ -217,7 +218,8 @@ figures.image_grid(torch.cat([test.images(picked), *drawn]), captions + [""] * 1
 # over images.
 
 # %%
-scores = {name: evaluate_run(run, device=device) for name, run in names.items()}
+in_full = ("attngan", "alr-gan", "no-alr")  # the brief ones are compared by FID alone
+scores = {name: evaluate_run(run, "all" if name in in_full else "fid", device=device) for name, run in names.items()}
 shown = ["fid", "inception_score", "r_precision", "soa_i", "setting_accuracy", "color_accuracy", "place_accuracy"]
 
 

@@ -135,7 +135,7 @@ RATLIP_CLAIMS: tuple[Claim, ...] = (
     _ratlip(
         "F3",
         "With 64 units the regions that matter cover the bird better than with fewer.",
-        Finding("RATLIP-F3", "Share of Grad-CAM inside the bird, 64 units less the mean of fewer"),
+        Finding("RATLIP-F3", "Grad-CAM inside the bird's box less the box's area, 64 units less the mean of fewer"),
         "the paper shows pictures, no number",
     ),
     _ratlip(
