@@ -88,38 +88,46 @@ def doublings_from_four(resolution: int) -> int:
     return int(doublings)
 
 
-def down_block(inputs: int, outputs: int) -> nn.Sequential:
+def down_block(inputs: int, outputs: int, norm: str = "batch") -> nn.Sequential:
     """Half the size: (B, inputs, H, W) -> (B, outputs, H/2, W/2)."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 4, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2, inplace=True)
-    )
+    return _normed(nn.Conv2d(inputs, outputs, 4, 2, 1, bias=norm == "spectral"), norm)
 
 
-def same_block(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(conv3x3(inputs, outputs), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2, inplace=True))
+def same_block(inputs: int, outputs: int, norm: str = "batch") -> nn.Sequential:
+    return _normed(nn.Conv2d(inputs, outputs, 3, padding=1, bias=norm == "spectral"), norm)
+
+
+def _normed(conv: nn.Conv2d, norm: str) -> nn.Sequential:
+    """ "batch": convolution, batch norm, leaky ReLU. "spectral": the convolution's weights by their largest singular
+    value, with a bias and without batch norm, as in DM-GAN. "none": as it is."""
+    if norm == "spectral":
+        conv = nn.utils.parametrizations.spectral_norm(conv)
+    middle = [nn.BatchNorm2d(conv.out_channels)] if norm == "batch" else []
+    return nn.Sequential(conv, *middle, nn.LeakyReLU(0.2, inplace=True))
 
 
 class StageDiscriminator(nn.Module):
     """AttnGAN's discriminator of one stage: an image is judged alone and together with its sentence.
 
     Images (B, 3, R, R) go down to 4 x 4; channels double at each halving and are brought back to 8 ndf at most, as in
-    the published ones (R = 64, 128, 256 at ndf = 64). Both verdicts are logits (B,).
+    the published ones (R = 64, 128, 256 at ndf = 64). Both verdicts are logits (B,). ``norm``: "batch", or "spectral"
+    on every layer but the verdicts.
     """
 
-    def __init__(self, resolution: int, ndf: int, text_dim: int):
+    def __init__(self, resolution: int, ndf: int, text_dim: int, norm: str = "batch"):
         super().__init__()
         doublings = doublings_from_four(resolution)
-        down = [nn.Conv2d(3, ndf, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)]
+        down = [*down_block(3, ndf, "spectral" if norm == "spectral" else "none")]
         channels = ndf
         for _ in range(doublings - 1):
-            down += down_block(channels, 2 * channels)
+            down += down_block(channels, 2 * channels, norm)
             channels *= 2
         while channels > 8 * ndf:
-            down += same_block(channels, channels // 2)
+            down += same_block(channels, channels // 2, norm)
             channels //= 2
         self.down = nn.Sequential(*down)
         self.unconditional = nn.Conv2d(channels, 1, 4)
-        self.joint = same_block(channels + text_dim, channels)
+        self.joint = same_block(channels + text_dim, channels, norm)
         self.conditional = nn.Conv2d(channels, 1, 4)
 
     def features(self, images: Tensor) -> Tensor:
@@ -138,7 +146,8 @@ def initialise(module: nn.Module) -> None:
     """The published initialisation: orthogonal weights, batch-norm scales around 1, no bias."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Conv1d | nn.Linear):
-            nn.init.orthogonal_(layer.weight)
+            normed = nn.utils.parametrize.is_parametrized(layer, "weight")
+            nn.init.orthogonal_(layer.parametrizations.weight.original if normed else layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):

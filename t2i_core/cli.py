@@ -60,7 +60,7 @@ def train(
 
     Args:
         out: The run folder; it then holds the configuration, log, checkpoint, sample grids and weights.
-        system: Which system: alr-gan, attngan, df-gan, galip, ratlip.
+        system: Which system: alr-gan, attngan, df-gan, dm-gan, galip, ratlip.
         variant: An ablation of the system, such as no-alr.
         world: The prepared dataset's name.
         data: A prepared folder elsewhere.
@@ -193,8 +193,8 @@ def evaluate(
 
     Args:
         run: The run folder of the trained system; the numbers are kept there in metrics.json.
-        metrics: Only these: fid, kid, inception_score, r_precision, clip_score, soa, attributes, binding,
-            layout.
+        metrics: Only these: fid, kid, inception_score, r_precision, clip_score, cmd, soa, attributes,
+            binding, layout.
         images: How many images are drawn.
         device: auto (a GPU where there is one), cpu or cuda.
     """

@@ -199,7 +199,7 @@ PROFILES = {
 
 RATES = ("learning_rate", "discriminator_rate")
 # Variants that are trained as long as the system itself: claims rest on what they are in the end. Others are brief.
-FULL_LENGTH = {"df-gan": ("clip",), "ratlip": ("no-attention", "as-published"), "alr-gan": ("no-alr",)}
+FULL_LENGTH = {"df-gan": ("clip",), "ratlip": ("no-attention", "as-published")}
 # Where a system differs from the three-stage GANs (Adam with 0.5 and 0.999, the profile's rates and steps).
 _HINGE = {
     "all": {"beta1": 0.0, "beta2": 0.9},

@@ -47,6 +47,8 @@ METRICS = {
     "box_iou": "Box IoU",
     "clip_score": "CLIP score (cosine)",
     "clip_score_x100": "CLIP score x 100",
+    "cmd": "CMD",
+    "itdis": "ITDis",
     "binding_accuracy": "Attribute binding",
     "binding_leak": "Binding leak",
 }

@@ -35,13 +35,13 @@ MAX_JOBS = 4  # each kernel holds a torch of its own in memory
 
 NOTEBOOKS = (
     Notebook("00_start_here"),
-    Notebook("01_captions_and_matching", alone=True),
+    Notebook("01_captions_and_matching"),
     Notebook("02_attngan_baseline", needs=("01_captions_and_matching",)),
     Notebook("03_ssm_tvm_reconstruction", needs=("01_captions_and_matching",)),
     Notebook("04_alr_weights", needs=("01_captions_and_matching",)),
     Notebook("05_lvr", needs=("01_captions_and_matching",)),
     Notebook("06_training_alr_gan", needs=("01_captions_and_matching", "02_attngan_baseline"), alone=True),
-    Notebook("07_rat_lstm", alone=True),
+    Notebook("07_rat_lstm"),
     Notebook("08_training_ratlip", needs=("07_rat_lstm",), alone=True),
 )
 

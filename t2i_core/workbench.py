@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,14 +11,12 @@ from pathlib import Path
 import torch
 
 from t2i_core import encoders, systems
-from t2i_core.config import MADE_BY, Profile, RunConfig, UserError, profile, project_root, write_json
+from t2i_core.config import MADE_BY, Profile, RunConfig, profile, project_root, write_json
 from t2i_core.data import CaptionDataset, load
 from t2i_core.matcher import Matcher
 from t2i_core.runs import Run, progress
 from t2i_core.train import finished, make_accelerator, train
-
-# each library counts its own threads; two processes with two threads each on two cores wait for one another
-THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+from t2i_core.trainers import train_side_by_side
 
 
 @dataclass(frozen=True)
@@ -89,42 +83,17 @@ class Workbench:
     def trained_side_by_side(self, asked: Sequence[tuple[str, str]], jobs: int | None = None, **settings) -> list[Run]:
         """Train several (system, variant) pairs and return their runs, in the order asked.
 
-        On a CPU each is a process of its own with one thread, ``jobs`` at a time (default: as many as torch has
-        threads): for networks this small that is faster than one after the other with all threads. On a GPU, in turn.
+        On a CPU ``jobs`` at a time (default: as many as torch has threads), each with one thread; on a GPU, in turn.
         """
         jobs = jobs or torch.get_num_threads()
         if jobs == 1 or make_accelerator(self.device).device.type == "cuda":
             return [self.trained(system, variant, **settings) for system, variant in asked]
         for kind in {systems.matcher_kind(system, variant) for system, variant in asked}:
             self.matcher(kind)
-        missing = [pair for pair in asked if not finished(self.config(*pair, **settings), self.run_folder(*pair))]
-        children: list[subprocess.Popen] = []
-        pool = ThreadPoolExecutor(jobs)
-        waiting = [pool.submit(self._train_in_child, pair, settings, children) for pair in missing]
-        try:
-            for done in as_completed(waiting):
-                print(f"trained {done.result()}", flush=True)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-            while not all(future.done() for future in waiting):  # one more child may have been about to start
-                for child in children:
-                    child.terminate()  # those that have ended do not mind
-                time.sleep(0.05)
-        return [Run(self.run_folder(system, variant)) for system, variant in asked]
-
-    def _train_in_child(self, pair: tuple[str, str], settings: dict, children: list[subprocess.Popen]) -> str:
-        folder, name = self.run_folder(*pair), f"{pair[0]} ({pair[1]})"
-        request = write_json(folder / "request.json", self.config(*pair, **settings).to_dict())
-        command = [sys.executable, "-m", "t2i_core.workbench", str(request), str(folder), self.device]
-        with open(folder / "output.log", "w") as log:
-            one_thread = os.environ | dict.fromkeys(THREAD_LIMITS, "1")
-            child = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=one_thread)
-            children.append(child)
-            child.wait()
-        if child.returncode != 0:
-            tail = (folder / "output.log").read_text(encoding="utf-8", errors="replace")[-2000:]
-            raise UserError(f"training {name} failed; the end of {folder / 'output.log'}:\n{tail}")
-        return name
+        wanted = [(self.config(*pair, **settings), self.run_folder(*pair)) for pair in asked]
+        missing = [(config, folder) for config, folder in wanted if not finished(config, folder)]
+        train_side_by_side(missing, self.device, jobs)
+        return [Run(folder) for _, folder in wanted]
 
     def finding(self, name: str, value: float, low: float, high: float, n: int, note: str) -> dict:
         """Write down a number that a claim rests on: run_dir/findings/<name>-s<seed>.json, and return it."""
@@ -146,13 +115,3 @@ def open_workbench(
     bench = Workbench(Path(data), profile(profile_name), seed, project_root() / run_dir, device)
     bench.train_set.manifest  # noqa: B018 - a missing dataset shows here, not in the middle of a notebook
     return bench
-
-
-def _train_requested(request: str, folder: str, device: str) -> None:
-    import json
-
-    train(RunConfig.from_dict(json.loads(Path(request).read_text())), folder, device)
-
-
-if __name__ == "__main__":
-    _train_requested(*sys.argv[1:])

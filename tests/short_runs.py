@@ -68,8 +68,8 @@ def state_of(folder: Path) -> dict[str, bytes]:
 
 # A process that does `moment` to itself: there is no telling from outside in which line of the loop it is.
 STOPPED = """
-import os, signal, sys
-from t2i_core import config, train, workbench
+import json, os, signal, sys
+from t2i_core import config, train
 moment, request, folder = sys.argv[1:]
 update, replace = train.Loop._update, os.replace
 
@@ -87,7 +87,9 @@ if moment == "kill in a checkpoint":
     os.replace = before_the_second_checkpoint_is_in_place
 else:
     train.Loop._update = in_the_middle_of_step_5
-workbench._train_requested(request, folder, "cpu")
+with open(request) as file:
+    settings = config.RunConfig.from_dict(json.load(file))
+train.train(settings, folder, "cpu")
 """
 
 

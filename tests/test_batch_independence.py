@@ -28,7 +28,7 @@ from t2i_core.text_encoder import Text, TextEncoder
 LENGTHS = (5, 1, 3, 4)
 MASK = torch.arange(5) < torch.tensor(LENGTHS)[:, None]
 ORDER = torch.tensor([2, 0, 3, 1])
-SYSTEMS = ("attngan", "alr-gan")
+SYSTEMS = ("attngan", "dm-gan", "alr-gan")
 Outputs = tuple[Tensor, ...]
 
 

@@ -26,8 +26,8 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 ORDER = (
     "torchvision_ops config runs captions manifest blocks data attention text_encoder image_encoder clip_tokens ssm "
     "alr lvr affine shuffle_attention memory matching matcher damsm clip encoders adversarial systems train metrics "
-    "evidence claims results figures report explore teaching workbench fingerprint notebook_worker notebook_jobs "
-    "notebook_plan reproduce doctor cli_prepare cli"
+    "evidence claims results figures report explore teaching trainers workbench fingerprint notebook_worker "
+    "notebook_jobs notebook_plan reproduce doctor cli_prepare cli"
 ).split()
 # Opening a run builds its system, so `runs` looks ahead when it is asked to, and only then.
 LOOKS_AHEAD = {("runs", "systems"), ("runs", "captions"), ("runs", "matcher"), ("runs", "encoders")}

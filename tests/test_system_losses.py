@@ -131,7 +131,7 @@ def test_e12_and_the_matching_term_are_all_that_attngan_has():
     assert all(losses[name] == theirs[name] for name in ATTNGAN - {"kl"})
 
 
-@pytest.mark.parametrize("name", ["attngan", "alr-gan"])
+@pytest.mark.parametrize("name", ["attngan", "dm-gan", "alr-gan"])
 def test_e13_e15_put_together_by_hand(name):
     built = system(name)
     given, out = drawn(built)
@@ -142,7 +142,7 @@ def test_e13_e15_put_together_by_hand(name):
         assert_close(losses[f"d{i}"], expected)
 
 
-@pytest.mark.parametrize("name", ["attngan", "alr-gan"])
+@pytest.mark.parametrize("name", ["attngan", "dm-gan", "alr-gan"])
 def test_mismatch_shares_the_conditional_fake_half_with_wrong_captions(name):
     plain, built = system(name), system(name, "mismatch")
     given, out = drawn(built)
@@ -205,7 +205,7 @@ def gradients(loss: Tensor, module: torch.nn.Module) -> dict[str, float]:
     return {name: 0.0 if g is None else float(g.abs().max()) for name, g in zip(named, found, strict=True)}
 
 
-@pytest.mark.parametrize("name", ["attngan", "alr-gan"])
+@pytest.mark.parametrize("name", ["attngan", "dm-gan", "alr-gan"])
 def test_the_discriminators_losses_stop_at_the_images(name):
     built = system(name)
     given, out = drawn(built)
@@ -245,7 +245,7 @@ def test_the_layout_loss_moves_theta_towards_theta_star():
         assert (gradient.sign() == apart.sign())[apart.abs() > 1e-9].all()
 
 
-@pytest.mark.parametrize("name", ["attngan", "alr-gan"])
+@pytest.mark.parametrize("name", ["attngan", "dm-gan", "alr-gan"])
 def test_the_frozen_matching_model_teaches_and_does_not_learn(name):
     built = system(name).train()
     assert not built.matcher.training and not any(p.requires_grad for p in built.matcher.parameters())

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 import torch
 from tiny import CAPTIONS, RESOLUTIONS, SIZES, batch, matcher, noise, system
+from torch.nn.utils.parametrize import is_parametrized
 from torch.testing import assert_close
 
 from t2i_core.alr import ALRModule
@@ -14,6 +15,7 @@ from t2i_core.config import PROFILES, UserError
 from t2i_core.data import Batch
 from t2i_core.systems.alr_gan import ALRGAN, ALRGANConfig
 from t2i_core.systems.attngan import AttnGAN, AttnGANConfig, Generator
+from t2i_core.systems.dm_gan import DMGAN
 from t2i_core.text_encoder import Text
 
 
@@ -42,6 +44,28 @@ def test_published_parameter_counts_on_coco():
     assert built.parameter_counts() == {"generator": 13_811_456, "discriminators": 216_878_982}
 
 
+def test_dm_gan_has_its_published_sizes():
+    built = on_paper(DMGAN)
+    generator = built.generator
+    assert count(generator.initial) == 19_156_736
+    assert [count(stage) for stage in generator.stages] == [1_092_161, 1_092_161]
+    assert [count(head) for head in generator.heads] == [1_728, 1_728, 1_728]
+    assert built.parameter_counts() == {"generator": 21_449_042, "discriminators": 25_298_598}
+    on_coco = on_paper(DMGAN, residual_blocks=3)
+    assert on_coco.parameter_counts() == {"generator": 22_335_314, "discriminators": 25_298_598}
+
+
+def test_dm_gans_discriminators_are_in_spectral_norm_but_for_their_verdicts():
+    (judge, *_) = system("dm-gan").discriminators
+    normed = {name for name, layer in judge.named_modules() if is_parametrized(layer)}
+    plain = {name for name, layer in judge.named_modules() if isinstance(layer, torch.nn.Conv2d)} - normed
+    assert plain == {"unconditional", "conditional"} and "joint.0" in normed
+    judge.train()
+    for _ in range(50):  # the singular value is found by iteration, one step a call
+        judge.features(torch.zeros(1, 3, 8, 8, dtype=torch.float64))
+    assert_close(torch.linalg.matrix_norm(judge.down[0].weight.flatten(1), 2).item(), 1.0, rtol=1e-3, atol=0)
+
+
 def test_alr_gan_adds_the_weight_networks_and_the_real_encoders():
     built = on_paper(ALRGAN)
     phi = 2 * (32 * 32 * 9 + 32)  # two 3 x 3 convolutions of 32 features
@@ -50,7 +74,7 @@ def test_alr_gan_adds_the_weight_networks_and_the_real_encoders():
     assert built.parameter_counts() == expected
 
 
-@pytest.mark.parametrize("name", ["attngan", "alr-gan"])
+@pytest.mark.parametrize("name", ["attngan", "dm-gan", "alr-gan"])
 def test_f1_three_stages_each_twice_as_fine(name):
     built = system(name)
     out = built.generate(list(CAPTIONS), noise(4))
@@ -123,7 +147,7 @@ def test_q3_the_alr_module_takes_the_place_of_another_systems_attention():
     assert terms.loss > 0
 
 
-@pytest.mark.parametrize("name", ["attngan", "alr-gan"])
+@pytest.mark.parametrize("name", ["attngan", "dm-gan", "alr-gan"])
 def test_the_same_seed_gives_the_same_system(name):
     state = torch.get_rng_state()
     one, two, other = system(name), system(name), system(name, seed=1)

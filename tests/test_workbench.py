@@ -87,13 +87,15 @@ def as_child(monkeypatch, code: str) -> list[subprocess.Popen]:
         started.append(start(["bash", "-c", code, *command], **options))
         return started[-1]
 
-    monkeypatch.setattr(module.subprocess, "Popen", popen)
+    monkeypatch.setattr(subprocess, "Popen", popen)
     return started
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs a POSIX shell")
 def test_a_failing_child_is_reported_with_the_end_of_its_log_and_the_others_are_stopped(bench, monkeypatch):
-    script = "if [[ $4 == *no-alr* ]]; then seq 1000; echo the last word; exit 3; else exec sleep 20; fi"
+    script = (
+        "read order; if [[ $order == *no-alr* ]]; then seq 1000 >&2; echo the last word >&2; exit 3; fi; exec sleep 20"
+    )
     started = as_child(monkeypatch, script)
     with pytest.raises(UserError, match=r"training alr-gan \(no-alr\) failed; the end of .*output\.log:") as error:
         bench.trained_side_by_side([*PAIRS, ("alr-gan", "no-pr")], jobs=2, **FEW)
@@ -102,8 +104,9 @@ def test_a_failing_child_is_reported_with_the_end_of_its_log_and_the_others_are_
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs a POSIX shell")
-def test_no_more_children_than_jobs_at_a_time(bench, monkeypatch, tmp_path):
-    code = f"echo start >> {tmp_path}/count; sleep 0.2; echo end >> {tmp_path}/count"
+def test_no_more_children_than_jobs_and_each_trains_one_run_after_the_other(bench, monkeypatch, tmp_path):
+    one = f"echo start >> {tmp_path}/count; sleep 0.2; echo end >> {tmp_path}/count; echo done"
+    code = f"while read -r order; do {one}; done"
     started = as_child(monkeypatch, code)
     pairs = [("attngan", "default"), ("alr-gan", "default"), ("alr-gan", "no-alr"), ("alr-gan", "no-pr")]
     bench.trained_side_by_side(pairs, jobs=2, **FEW)
@@ -111,7 +114,7 @@ def test_no_more_children_than_jobs_at_a_time(bench, monkeypatch, tmp_path):
     for line in (tmp_path / "count").read_text().split():
         running += 1 if line == "start" else -1
         most = max(most, running)
-    assert len(started) == 4 and most == 2
+    assert len(started) == 2 and most == 2 and (tmp_path / "count").read_text().count("end") == 4
 
 
 def test_a_run_of_another_configuration_is_refused_before_any_child_starts(bench, monkeypatch):

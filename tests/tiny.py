@@ -40,7 +40,10 @@ def system(name: str, variant: str = "default", seed: int = 0, **switches) -> sy
             norm.running_mean.copy_(0.1 * torch.randn(norm.num_features, generator=draw))
             norm.running_var.copy_(0.5 + torch.rand(norm.num_features, generator=draw))
     for stage in built.generator.stages:
-        stage.attention.project.weight.data *= 20  # an untrained matcher's words are small: attention would be uniform
+        if hasattr(stage.attention, "project"):
+            stage.attention.project.weight.data *= (
+                20  # an untrained matcher's words are small: attention would be uniform
+            )
     return built.eval()
 
 

@@ -24,6 +24,7 @@ from t2i_core.metrics import weights
 from t2i_core.metrics.accuracy import all_images, encode
 from t2i_core.metrics.binding import binding_accuracy
 from t2i_core.metrics.clip_score import clip_score
+from t2i_core.metrics.cmd import cross_model_values
 from t2i_core.metrics.frechet import fid, kid
 from t2i_core.metrics.inception_score import inception_score
 from t2i_core.metrics.inspector import Inspector, Reading
@@ -35,11 +36,12 @@ from t2i_core.runs import Run
 from t2i_core.systems.base import System
 from t2i_core.train import make_accelerator, save_grid, settle
 
-GROUPS = ("fid", "kid", "inception_score", "r_precision", "clip_score", "soa", "binding", "attributes", "layout")
+GROUPS = ("fid", "kid", "inception_score", "r_precision", "clip_score", "cmd", "soa")
+GROUPS += ("binding", "attributes", "layout")
 TRUSTED = 0.9  # the accuracy on held-out pictures from which on an inspector's answers count
 DRAW_BATCH = 64
 SETTLE_BATCHES = 4
-# what a CLIP score's cosines come from; its name and sha256 stand beside it as "scorer"
+# what a CLIP score's cosines and CMD's features come from; its name and sha256 stand beside it as "scorer"
 ENCODER = "a small contrastive text-image encoder trained on this dataset by this project, not OpenAI's CLIP"
 SHOWN = 16  # pairs in comparison.png
 
@@ -105,12 +107,12 @@ def evaluate_images(
 ) -> dict[str, Value]:
     """Measure images (n, 3, R, R) in [-1, 1] drawn for ``captions``.
 
-    ``truths`` and ``caption_index``: whose caption it was, and which. ``real_images`` (m, 3, R, R): the set FID and KID
-    compare with. ``paired_real`` (n, 3, R, R): the pictures the captions describe; the accuracies on them then stand in
-    the protocols ("on_real_images"), as the ceiling. ``same``: see `r_precision`. ``metrics``: names of `GROUPS`; with
-    "all", what cannot be computed (too few images, a world without scorer) is left out with a warning; asked for by
-    name, it raises. Where the inspector itself is right in under 90 % of held-out pictures (an emoji's subgroup), its
-    answer is no measure of a system and is left out.
+    ``truths`` and ``caption_index``: whose caption it was, and which. ``real_images`` (m, 3, R, R): the set that FID,
+    KID and CMD compare with. ``paired_real`` (n, 3, R, R): the pictures the captions describe; the accuracies on them
+    then stand in the protocols ("on_real_images"), as the ceiling. ``same``: see `r_precision`. ``metrics``: names of
+    `GROUPS`; with "all", what cannot be computed (too few images, a world without scorer) is left out with a warning;
+    asked for by name, it raises. Where the inspector itself is right in under 90 % of held-out pictures (an emoji's
+    subgroup), its answer is no measure of a system and is left out.
     """
     if not len(images) == len(captions) == len(truths) == len(caption_index):
         lengths = f"{len(images)}, {len(captions)}, {len(truths)} and {len(caption_index)}"
@@ -165,13 +167,23 @@ def _scored(score: Callable[..., dict[str, Value]]):
     """Measures of (image features, text features, what was asked, protocol), by the scorer."""
 
     def run(drawn: _Subject, real: _Subject, asked: _Asked, pictured: _Subject | None) -> dict[str, Value]:
-        scorer = drawn.instruments.scorer
-        if scorer is None:
-            raise UserError("no scorer knows the words of this dataset: build one with `t2i inspector --data` of it")
-        told = asked.protocol | scorer.told
+        told = asked.protocol | _scorer(drawn).told
         return _with_ceiling(lambda subject: score(*subject.pairs(asked.captions), asked, told), drawn, pictured)
 
     return run
+
+
+def _scorer(drawn: _Subject):
+    scorer = drawn.instruments.scorer
+    if scorer is None:
+        raise UserError("no scorer knows the words of this dataset: build one with `t2i inspector --data` of it")
+    return scorer
+
+
+def _cross_model(drawn: _Subject, real: _Subject, asked: _Asked, pictured: _Subject | None) -> dict[str, Value]:
+    told = asked.protocol | _scorer(drawn).told | {"encoder": ENCODER}
+    (fake, text), (true, _) = drawn.pairs(asked.captions), real.pairs(asked.captions)
+    return cross_model_values(fake, true, text, told, seed=asked.seed, unit=True)
 
 
 def _retrieval(image: Tensor, text: Tensor, asked: _Asked, told: dict[str, Any]) -> dict[str, Value]:
@@ -234,6 +246,7 @@ _MEASURES = {
     "inception_score": _inception,
     "r_precision": _scored(_retrieval),
     "clip_score": _scored(_cosine),
+    "cmd": _cross_model,
     "soa": _read(semantic_object_accuracy, _qualities),
     "binding": _read(binding_accuracy),
     "attributes": _read(attribute_accuracy),

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from t2i_core.metrics.moments import Gaussian
 from t2i_core.metrics.stats import SET_RESAMPLES, Value, as_rows, set_interval
 
 KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000  # as published; smaller sets are taken whole, once
@@ -31,20 +32,30 @@ def mean_covariance(features: ArrayLike | Tensor) -> tuple[Tensor, Tensor]:
 def frechet_distance(mu1: Tensor, cov1: Tensor, mu2: Tensor, cov2: Tensor) -> float:
     """GR-GAN Eq. 11: |mu1 - mu2|^2 + Tr(cov1 + cov2 - 2 (cov1 cov2)^(1/2)), float64.
 
-    mu (d,), cov (d, d) symmetric and positive semidefinite, of any rank. With cov1 = A A (A symmetric), the trace of
-    the root is the sum of the roots of the eigenvalues of A cov2 A, which is symmetric: no complex number appears, and
-    rounding below 0 is cut off. The result is 0 or more.
+    mu (d,), cov (d, d) symmetric and positive semidefinite up to rounding, of any rank; what is neither, or does not
+    fit, raises ValueError, and what is not finite FloatingPointError. The result is 0 or more, and never complex.
     """
-    mu1, cov1, mu2, cov2 = (torch.as_tensor(x).detach().cpu().double() for x in (mu1, cov1, mu2, cov2))
-    if mu1.dim() != 1 or mu1.shape != mu2.shape or cov1.shape != cov2.shape or cov1.shape != (len(mu1), len(mu1)):
-        shapes = ", ".join(str(tuple(x.shape)) for x in (mu1, cov1, mu2, cov2))
-        raise ValueError(f"means must be (d,) and covariances (d, d) with one d, not {shapes}")
-    values, vectors = torch.linalg.eigh((cov1 + cov1.T) / 2)
-    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
-    inner = root @ cov2 @ root
-    overlap = torch.linalg.eigvalsh((inner + inner.T) / 2).clamp(min=0).sqrt().sum()
-    distance = (mu1 - mu2).square().sum() + cov1.trace() + cov2.trace() - 2 * overlap
-    return max(0.0, float(distance))
+    shapes = [tuple(np.shape(x)) for x in (mu1, cov1, mu2, cov2)]
+    d = shapes[0][:1]
+    if not d or shapes != [d, d + d] * 2:
+        raise ValueError(f"means must be (d,) and covariances (d, d) with one d, not {', '.join(map(str, shapes))}")
+    first = Gaussian.of_moments(mu1, cov1, "the first features")
+    return distance(first, Gaussian.of_moments(mu2, cov2, "the second features"))
+
+
+def distance(first: Gaussian, second: Gaussian) -> float:
+    """Eq. 11 from roots A and B of the covariances: |mu1 - mu2|^2 + |A|^2 + |B|^2 - 2 (the singular values of A^T B).
+
+    (cov1 cov2)^(1/2) has the singular values of A^T B as its eigenvalues. They are read off the smaller of the two Gram
+    matrices, symmetric and as large as the smaller rank, in a tenth of the time that a root of the product needs.
+    """
+    if len(first.mu) != len(second.mu):
+        raise ValueError(f"{len(first.mu)} and {len(second.mu)} features: both sets must come from one extractor")
+    product = first.root.T @ second.root
+    gram = product.T @ product if product.shape[1] < product.shape[0] else product @ product.T
+    overlap = np.sqrt(np.linalg.eigvalsh(gram).clip(min=0)).sum() if gram.size else 0.0
+    apart = np.square(first.mu - second.mu).sum()
+    return max(0.0, float(apart + np.square(first.root).sum() + np.square(second.root).sum() - 2 * overlap))
 
 
 class ExtractedFeatures(nn.Module):
@@ -80,7 +91,7 @@ def fid(
     value = max(0.0, float(metric.compute()))
 
     def resampled(of_real: np.ndarray, of_fake: np.ndarray) -> float:
-        return frechet_distance(*mean_covariance(real[of_real]), *mean_covariance(fake[of_fake]))
+        return distance(Gaussian.of_rows(real[of_real]), Gaussian.of_rows(fake[of_fake]))
 
     low, high, how = set_interval(value, resampled, (len(real), len(fake)), resamples, seed, at_least=0.0)
     said = {"real_images": len(real), "features": real.shape[1], "computed_by": "torchmetrics", **how}

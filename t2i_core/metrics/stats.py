@@ -131,17 +131,31 @@ def set_interval(
 ) -> tuple[float, float, dict[str, str]]:
     """The 95 % interval of a statistic of whole sets, and the words for the protocol.
 
-    ``statistic(*rows)`` gets row numbers (with repeats) for each of the sets of ``sizes`` rows. Such statistics are
-    biased upwards in small samples, and a resample, which repeats rows, is biased once more; so the spread of the
-    resamples around their own median is laid around ``value``. The interval is about the statistic *at this n*.
+    ``statistic(*rows)`` gets row numbers (with repeats) for each of the sets of ``sizes`` rows. The interval is about
+    the statistic *at this n*.
     """
+    drawn = redrawn(statistic, sizes, resamples, seed)
+    return *recentred(value, drawn, at_least), how_redrawn(resamples, seed)
+
+
+def redrawn(statistic: Callable[..., Any], sizes: Sequence[int], resamples: int, seed: int) -> list[Any]:
+    """``statistic(*rows)`` of ``resamples`` resamples, each of row numbers (with repeats) of the sets of ``sizes``."""
     rng = np.random.default_rng(seed)
-    drawn = [statistic(*(rng.integers(0, size, size) for size in sizes)) for _ in range(resamples)]
+    return [statistic(*(rng.integers(0, size, size) for size in sizes)) for _ in range(resamples)]
+
+
+def recentred(value: float, drawn: Sequence[float], at_least: float | None = None) -> tuple[float, float]:
+    """The 95 % interval that resamples give. A statistic such as FID is biased upwards in small samples, and a
+    resample, which repeats rows, is biased once more; so their spread around their own median is laid around ``value``.
+    """
     low, middle, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, 0.5, (1 + CONFIDENCE) / 2])
     low, high = float(value + low - middle), float(value + high - middle)
-    if at_least is not None:
-        low = min(value, max(at_least, low))
-    return low, high, {"interval": f"bootstrap 95 % over rows, recentred, {resamples} resamples, seed {seed}"}
+    return (low if at_least is None else min(value, max(at_least, low))), high
+
+
+def how_redrawn(resamples: int, seed: int) -> dict[str, str]:
+    """How such an interval was made, for the protocol."""
+    return {"interval": f"bootstrap 95 % over rows, recentred, {resamples} resamples, seed {seed}"}
 
 
 def ratio_of_classes(asked: ArrayLike, right: ArrayLike) -> float:

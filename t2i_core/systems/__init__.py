@@ -13,10 +13,11 @@ from t2i_core.systems.alr_gan import ALRGAN
 from t2i_core.systems.attngan import AttnGAN
 from t2i_core.systems.base import Generated, System, SystemConfig
 from t2i_core.systems.df_gan import DFGAN
+from t2i_core.systems.dm_gan import DMGAN
 from t2i_core.systems.galip import GALIP
 from t2i_core.systems.ratlip import RATLIP
 
-_SYSTEMS: dict[str, type[System]] = {system.name: system for system in (AttnGAN, ALRGAN, DFGAN, GALIP, RATLIP)}
+_SYSTEMS: dict[str, type[System]] = {system.name: system for system in (AttnGAN, DMGAN, ALRGAN, DFGAN, GALIP, RATLIP)}
 
 __all__ = [
     "Generated",

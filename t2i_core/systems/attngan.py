@@ -113,14 +113,15 @@ class AttnGAN(System):
     def __init__(self, config: AttnGANConfig, matcher: Matcher):
         super().__init__(config, matcher)
         self.generator = self.build_generator()
-        self.discriminators = nn.ModuleList(
-            StageDiscriminator(r, config.ndf, config.text_dim) for r in config.resolutions
-        )
+        self.discriminators = nn.ModuleList(self.build_discriminator(r) for r in config.resolutions)
         initialise(self.generator)
         initialise(self.discriminators)
 
     def build_generator(self) -> nn.Module:
         return Generator(self.config)
+
+    def build_discriminator(self, resolution: int) -> nn.Module:
+        return StageDiscriminator(resolution, self.config.ndf, self.config.text_dim)
 
     def discriminator_losses(self, batch: Batch, out: Generated) -> dict[str, Tensor]:
         """ALR-GAN E13, E15 (AttnGAN's own): for each stage an unconditional and a conditional pair, "d0", "d1", ...

@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from t2i_core.matching import word_loss
+from t2i_core.metrics.frechet import frechet_distance
 
 from .__main__ import verdict
 from .comparisons import WORD_LOSSES, matching_batch
+from .frechet import by_sqrtm, gaussians
 from .measure import Row, Stopwatch, interleaved, ratio, table
 
 
@@ -20,6 +22,11 @@ def test_a_loop_is_the_same_loss_with_the_same_gradient(by_hand, batch):
     losses = [way(regions, words, mask) for way in (word_loss, by_hand)]
     torch.testing.assert_close(*losses)
     torch.testing.assert_close(*(torch.autograd.grad(loss, (regions, words)) for loss in losses))
+
+
+def test_the_root_of_the_product_is_the_same_distance():
+    arguments = gaussians(d=20, rows=50)
+    assert frechet_distance(*arguments) == pytest.approx(by_sqrtm(*arguments), rel=1e-9)
 
 
 def test_the_ways_take_turns():
