@@ -94,7 +94,7 @@ def cross_model_distance(
     said |= {"features": len(sets["fake"].mu), **{SETS[k].replace(" ", "_"): n for k, n in found.sizes.items()}}
     if min(n or math.inf for n in found.sizes.values()) <= said["features"]:
         said["warning"] = f"no more rows than the {said['features']} features: mostly bias, see distance_by_size"
-    elif found.sizes["fake"] != found.sizes["real"]:
+    elif len({found.sizes["fake"], found.sizes["real"]} - {None}) == 2:
         said["warning"] = "generated and real images are not as many: what their sizes add does not cancel in ITDis"
     return replace(found, protocol={**(protocol or {}), **said})
 

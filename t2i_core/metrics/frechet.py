@@ -46,13 +46,14 @@ def frechet_distance(mu1: Tensor, cov1: Tensor, mu2: Tensor, cov2: Tensor) -> fl
 def distance(first: Gaussian, second: Gaussian) -> float:
     """Eq. 11 from roots A and B of the covariances: |mu1 - mu2|^2 + |A|^2 + |B|^2 - 2 (the singular values of A^T B).
 
-    (cov1 cov2)^(1/2) has the singular values of A^T B as its eigenvalues. They are read off the smaller of the two Gram
-    matrices, symmetric and as large as the smaller rank, in a tenth of the time that a root of the product needs.
+    (cov1 cov2)^(1/2) has the singular values of A^T B as its eigenvalues. They are read off its Gram matrix, symmetric
+    and as large as the smaller rank, in a fraction of the time that a root of the product needs.
     """
     if len(first.mu) != len(second.mu):
         raise ValueError(f"{len(first.mu)} and {len(second.mu)} features: both sets must come from one extractor")
-    product = first.root.T @ second.root
-    gram = product.T @ product if product.shape[1] < product.shape[0] else product @ product.T
+    small, large = sorted((first.root, second.root), key=lambda root: root.shape[1])
+    product = small.T @ large
+    gram = product @ product.T
     overlap = np.sqrt(np.linalg.eigvalsh(gram).clip(min=0)).sum() if gram.size else 0.0
     apart = np.square(first.mu - second.mu).sum()
     return max(0.0, float(apart + np.square(first.root).sum() + np.square(second.root).sum() - 2 * overlap))
