@@ -28,7 +28,7 @@
 #    of the caption move the layout?
 # 5. read the verdicts, most of which a single seed cannot give.
 #
-# Half a minute at `smoke`; ten minutes or so at `mini` on a laptop with two cores, nearly all of it training. Code:
+# Half a minute at `smoke`; five minutes or so at `mini` on a laptop with two cores, nearly all of it training. Code:
 # [`t2i_core/systems/alr_gan.py`](../t2i_core/systems/alr_gan.py), [`t2i_core/train.py`](../t2i_core/train.py),
 # [`t2i_core/metrics`](../t2i_core/metrics/evaluate.py). Paper: ALR-GAN, section 4; the numbers E1, E2, ... are ours.
 

@@ -203,7 +203,7 @@ FULL_LENGTH = {"df-gan": ("clip",), "ratlip": ("no-attention", "as-published")}
 # Where a system differs from the three-stage GANs (Adam with 0.5 and 0.999, the profile's rates and steps).
 _HINGE = {
     "all": {"beta1": 0.0, "beta2": 0.9},
-    "mini": {"discriminator_rate": 2e-3, "steps": 400, "ablation_steps": 60, "ema": 0.98},
+    "mini": {"discriminator_rate": 2e-3, "steps": 500, "ablation_steps": 60, "ema": 0.98},
     "small": {"learning_rate": 2e-4, "discriminator_rate": 4e-4},
     "paper": {"learning_rate": 1e-4, "discriminator_rate": 4e-4},
 }
