@@ -523,8 +523,9 @@ figures.metric_dots(values, keys, label="hidden units")
 
 # %% [markdown]
 # Read downwards. A trend would be a staircase, rightwards for the CLIP score and leftwards for the FID; steps back and
-# forth that are wider than the intervals are the luck of seven single trainings. As one number, over the same captions
-# and noise for all:
+# forth that are wider than the intervals are the luck of seven single trainings. At `mini` the seven are trained so
+# briefly that they draw little more than a colour: there the sweep shows how it is done, and no more (`small` trains
+# each as long as the system itself). As one number, over the same captions and noise for all:
 
 # %%
 by_hidden = {h: draw(run.system(), captions, seed) for h, run in sweep.items()}
@@ -591,7 +592,8 @@ figures.metric_dots(values, worlds)
 # The paper does not say of which network and which output its maps are. Ours are Grad-CAM of the independent scorer's
 # cosine with the caption, at the end of its convolutions: *which places bring this picture near its caption?* (The
 # caption of its Fig. 3 calls the panel $h = 0$ the ground truth; in Table II $h = 0$ is a system with a score. We show
-# both.) First on real images, to see whether the instrument sees the bird at all:
+# both.) At `mini` the swept systems draw no bird to look at yet, so it is the real images that say what a map can show.
+# First on them, to see whether the instrument sees the bird at all:
 
 # %%
 inspector = weights.load_inspector("toy-birds")
