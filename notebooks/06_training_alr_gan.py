@@ -440,3 +440,5 @@ figures.image_grid(many[worst], [asked[0][i] for i in worst], columns=6)
 # assert probes.place_edits(["a car left of a boat"], [relation], [0]) == []
 # ```
 # </details>
+#
+# *Next: [07 The RAT LSTM](07_rat_lstm.ipynb)*

@@ -148,6 +148,8 @@ def initialise(module: nn.Module) -> None:
         if isinstance(layer, nn.Conv2d | nn.Conv1d | nn.Linear):
             normed = nn.utils.parametrize.is_parametrized(layer, "weight")
             nn.init.orthogonal_(layer.parametrizations.weight.original if normed else layer.weight)
+            if normed:  # its estimate of the singular value is that of the weights before: one reading mends it
+                layer.train().weight  # noqa: B018
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):

@@ -390,7 +390,7 @@ def test_only_runs_what_was_chosen_and_what_it_needs():
     chosen = reproduce._chosen(reproduce.NOTEBOOKS, ["06"])
     assert [n.name[:2] for n in chosen] == ["01", "02", "06"]
     assert [n.name[:2] for n in reproduce._chosen(reproduce.NOTEBOOKS, ["00", "03"])] == ["00", "01", "03"]
-    assert len(reproduce._chosen(reproduce.NOTEBOOKS, None)) == 7
+    assert len(reproduce._chosen(reproduce.NOTEBOOKS, None)) == 9
 
 
 def test_the_table_has_every_need_before_what_needs_it():
