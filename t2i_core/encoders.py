@@ -26,15 +26,19 @@ def fresh(kind: str, p: Profile, vocabulary: Vocabulary) -> Matcher:
 
 def untrained(folder: str | Path) -> Matcher:
     """The model that the files in ``folder`` describe, with fresh weights (the published CLIP: with its own)."""
-    kind = read_facts(Path(folder) / "matcher.json").get("kind", "damsm")
-    if kind not in KINDS:
-        raise UserError(f"{folder} holds a matching model of kind {kind!r}, which is none of {', '.join(KINDS)}")
-    return KINDS[kind].untrained(folder)
+    return _class_of(folder).untrained(folder)
 
 
 def load(folder: str | Path) -> Matcher:
     """A trained model, frozen."""
-    return type(untrained(folder)).load(folder)
+    return _class_of(folder).load(folder)
+
+
+def _class_of(folder: str | Path) -> type[Matcher]:
+    kind = read_facts(Path(folder) / "matcher.json").get("kind", "damsm")
+    if kind not in KINDS:
+        raise UserError(f"{folder} holds a matching model of kind {kind!r}, which is none of {', '.join(KINDS)}")
+    return KINDS[kind]
 
 
 def trained(kind: str, dataset: CaptionDataset, out: str | Path, p: Profile, seed: int = 0, progress=None) -> Matcher:

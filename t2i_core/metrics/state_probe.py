@@ -19,6 +19,7 @@ from torch import Tensor
 from t2i_core.affine import RecurrentAffine
 from t2i_core.config import UserError
 from t2i_core.data import CaptionDataset
+from t2i_core.metrics.soa import stated as parts_stated
 
 PENALTY = 1e-2  # on the squared weights, beside a mean cross-entropy: classes that can be told apart stay finite
 ITERATIONS = 200
@@ -57,8 +58,8 @@ def stated(dataset: CaptionDataset, part: str, kind: str, at_most: int | None = 
     found = Stated([], [], [])
     for image, (captions, truth) in enumerate(zip(dataset.captions, dataset.truth, strict=True)):
         wanted = {k for k, one in enumerate(truth.get("parts", ())) if one["name"] == part and kind in one}
-        for caption, words in zip(captions, truth.get("words", ()), strict=False):
-            about = [index for _, _, index, said in words if said == kind and index in wanted]
+        for k, caption in enumerate(captions):
+            about = [index for index in parts_stated(truth, k, kind) if index in wanted]
             if about:
                 found.captions.append(caption)
                 found.values.append(truth["parts"][about[0]][kind])
