@@ -34,6 +34,16 @@ def tiny_scenes(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def asked(tiny_scenes):
+    """The 24 test pictures with a caption each, as `evaluate_images` takes them."""
+    from t2i_core.data import load
+
+    test = load(tiny_scenes, "test", (32,))
+    captions = [test.caption(i) for i in range(24)]
+    return test.images(range(24)), (captions, test.truth, [0] * 24)
+
+
 @pytest.fixture(scope="session")
 def tiny_run(tiny_scenes, tmp_path_factory) -> Path:
     """The folder of a finished alr-gan run of two steps on `tiny_scenes`. Tests that change it take a copy."""

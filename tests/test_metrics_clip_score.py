@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from t2i_core import evidence
 from t2i_core.config import UserError
-from t2i_core.data import load
 from t2i_core.metrics import weights
 from t2i_core.metrics.accuracy import encode
 from t2i_core.metrics.clip_score import clip_score
@@ -96,14 +95,6 @@ def test_mistakes_are_named():
     broken[3, 2] = math.nan
     with pytest.raises(FloatingPointError, match="1 of 5 text features are not finite"):
         clip_score(features(5), broken)
-
-
-@pytest.fixture(scope="module")
-def asked(tiny_scenes):
-    """The 24 test pictures with a caption each, as `evaluate_images` takes them."""
-    test = load(tiny_scenes, "test", (32,))
-    captions = [test.caption(i) for i in range(24)]
-    return test.images(range(24)), (captions, test.truth, [0] * 24)
 
 
 def test_the_evaluation_has_it_with_its_ceiling(asked):

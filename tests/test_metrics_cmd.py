@@ -9,7 +9,6 @@ from scipy.linalg import sqrtm
 
 from t2i_core import evidence
 from t2i_core.config import UserError
-from t2i_core.data import load
 from t2i_core.metrics import weights
 from t2i_core.metrics.accuracy import encode
 from t2i_core.metrics.cmd import (
@@ -390,13 +389,6 @@ def test_the_interval_is_as_wide_as_the_spread_of_other_samples():
 
 
 # ---------------------------------------------------------------------------------------------- the evaluation
-
-
-@pytest.fixture(scope="module")
-def asked(tiny_scenes):
-    test = load(tiny_scenes, "test", (32,))
-    captions = [test.caption(i) for i in range(24)]
-    return test.images(range(24)), (captions, test.truth, [0] * 24)
 
 
 def test_the_evaluation_has_it_with_its_protocol(asked):
