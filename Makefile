@@ -2,6 +2,7 @@
 
 PROFILE ?= mini
 OUT ?= runs/reproduce
+SEEDS ?= 0
 WORLD ?= toy-scenes
 # where torch and torchvision come from, e.g. https://download.pytorch.org/whl/cpu for the small CPU-only build
 TORCH_INDEX ?=
@@ -21,8 +22,8 @@ TORCH := $(shell grep -E '^torch(vision)?==' constraints.txt)
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 	@echo
-	@echo "options:  PROFILE=smoke|mini|small|paper  OUT=runs/reproduce  WORLD=toy-scenes  JOBS=2  PYTHON=python3.12"
-	@echo "          TORCH_INDEX=https://download.pytorch.org/whl/cpu  (a small torch without CUDA)"
+	@echo 'options:  PROFILE=smoke|mini|small|paper  OUT=runs/reproduce  SEEDS="0 1 2"  WORLD=toy-scenes  JOBS=2'
+	@echo "          PYTHON=python3.12  TORCH_INDEX=https://download.pytorch.org/whl/cpu  (a small torch without CUDA)"
 
 # torch first, by itself: its index holds nothing but torch, and everything else must accept the torch that is there.
 $(READY): pyproject.toml constraints.txt
@@ -35,7 +36,7 @@ $(READY): pyproject.toml constraints.txt
 install: $(READY) ## make the environment in .venv (the other targets do it when it is needed)
 
 reproduce: $(READY) ## run the whole reproduction at PROFILE into OUT
-	$(BIN)/t2i reproduce --profile $(PROFILE) --out $(OUT)
+	$(BIN)/t2i reproduce --profile $(PROFILE) --out $(OUT) --seeds $(SEEDS)
 
 test: lint ## check style and notebook pairs, then run the tests
 	$(BIN)/python -m pytest -n $(JOBS)

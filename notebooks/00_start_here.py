@@ -209,10 +209,11 @@ explore.figure_explorer(
 # | | all of it in one system, its ablations, both against AttnGAN | `alr-gan` | [06](06_training_alr_gan.ipynb) |
 # | RATLIP (2024) | one LSTM through all affine transforms, shuffle attention | | [07](07_rat_lstm.ipynb) |
 # | | the whole system on CLIP, beside what it stands on | `ratlip`, `galip`, `df-gan` | [08](08_training_ratlip.ipynb) |
+# | GR-GAN (2022) | a memory for words, and text from coarse to fine | `dm-gan`, `gr-gan` | [09](09_gradual_refinement.ipynb) |
+# | | one distance for pictures and captions, and what it misses | | [10](10_cross_model_distance.ipynb) |
+# | a comparison study | four older systems, for the same captions (no notebook yet) | `cgan`, `gan-cls`, `stackgan`, `sdn` | |
 #
-# Two notebooks quote one more paper, GR-GAN (Yang et al.), because it prints the matching losses of AttnGAN as
-# equations. A paper's ablation is a *variant* of its system: one switch of its configuration, the same code
-# otherwise.
+# A paper's ablation is a *variant* of its system: one switch of its configuration, the same code otherwise.
 
 # %%
 for name in systems.available():

@@ -442,8 +442,8 @@ assert abs(growth["published"] - table) < 0.015 and growth["shared"] < 0.5
 #
 # ## 5. Shuffle attention
 #
-# **Claim.** "LSTM is prone to information forgetting", so RATLIP puts *shuffle attention* (SA) between every two
-# RAT blocks. The paper gives no equation; this is the module of SA-Net, which its code uses:
+# **Claim.** "LSTM is prone to information forgetting", so RATLIP puts *shuffle attention* (SA) "between two
+# RATBLKs". The paper gives no equation; this is the module of SA-Net, which its code uses:
 #
 # 1. cut the channels into $G$ groups, each group into two halves,
 # 2. one half is weighed **by channel**: $x \cdot \sigma(w\,\bar{x} + b)$ with the mean $\bar x$ over all places,
@@ -507,7 +507,8 @@ teaching.picture_rows(show, titles=["the map", "its weights", "weighed"])
 # a **feature map**. Neither sentence nor state goes in, and nothing of it comes back to the cell.
 #
 # (What the paper's ablation calls "ATT" is more than SA: its code puts batch norm and a leaky ReLU in front of it, and
-# the whole into the image generator too. Ours is SA alone, between the bridge's blocks, as the text has it.)
+# the whole into the image generator too. Ours is SA alone, between the two RAT blocks of each of the bridge's four
+# blocks: affines, convolution, SA, affines.)
 #
 # ## 6. What does the cell still know of its caption?
 #

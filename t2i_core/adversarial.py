@@ -30,6 +30,13 @@ def bce_generator(alone: Tensor, with_sentence: Tensor) -> Tensor:
     return 0.5 * (bce_real(alone) + bce_real(with_sentence))
 
 
+def bce_matching(real: Tensor, fake: Tensor, mismatched: Tensor) -> Tensor:
+    """The matching-aware discriminator of GAN-CLS (Reed et al. 2016, algorithm 1), on logits of right pairs, of drawn
+    images with their captions and of real images with another image's: -E[log D(real)] - 1/2 E[log(1 - D(mismatched))]
+    - 1/2 E[log(1 - D(fake))]."""
+    return bce_real(real) + 0.5 * (bce_fake(fake) + bce_fake(mismatched))
+
+
 def hinge_real(logits: Tensor) -> Tensor:
     """RATLIP E8, its first line: -E[min(0, -1 + D(x, s))], 0 where every logit is 1 or more."""
     return F.relu(1 - logits).mean()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -110,11 +111,18 @@ class StageDiscriminator(nn.Module):
     """AttnGAN's discriminator of one stage: an image is judged alone and together with its sentence.
 
     Images (B, 3, R, R) go down to 4 x 4; channels double at each halving and are brought back to 8 ndf at most, as in
-    the published ones (R = 64, 128, 256 at ndf = 64). Both verdicts are logits (B,). ``norm``: "batch", or "spectral"
-    on every layer but the verdicts.
+    the published ones (R = 64, 128, 256 at ndf = 64). Verdicts are logits (B,): "alone", "with" the sentence, or both
+    where ``verdicts`` names both. ``norm``: "batch", or "spectral" on every layer but the verdicts.
     """
 
-    def __init__(self, resolution: int, ndf: int, text_dim: int, norm: str = "batch"):
+    def __init__(
+        self,
+        resolution: int,
+        ndf: int,
+        text_dim: int,
+        norm: str = "batch",
+        verdicts: Sequence[str] = ("alone", "with"),
+    ):
         super().__init__()
         doublings = doublings_from_four(resolution)
         down = [*down_block(3, ndf, "spectral" if norm == "spectral" else "none")]
@@ -126,9 +134,11 @@ class StageDiscriminator(nn.Module):
             down += same_block(channels, channels // 2, norm)
             channels //= 2
         self.down = nn.Sequential(*down)
-        self.unconditional = nn.Conv2d(channels, 1, 4)
-        self.joint = same_block(channels + text_dim, channels, norm)
-        self.conditional = nn.Conv2d(channels, 1, 4)
+        if "alone" in verdicts:
+            self.unconditional = nn.Conv2d(channels, 1, 4)
+        if "with" in verdicts:
+            self.joint = same_block(channels + text_dim, channels, norm)
+            self.conditional = nn.Conv2d(channels, 1, 4)
 
     def features(self, images: Tensor) -> Tensor:
         """(B, 3, R, R) -> (B, C, 4, 4)."""

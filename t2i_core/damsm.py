@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from t2i_core.captions import Tokens, Vocabulary
 from t2i_core.config import Profile
 from t2i_core.image_encoder import ImageEncoder, InceptionEncoder, Regions
-from t2i_core.matcher import Matcher, pretrain
-from t2i_core.matching import sentence_loss, word_loss
+from t2i_core.matcher import RegionMatcher, pretrain
 from t2i_core.text_encoder import Text, TextEncoder
 
 
@@ -39,7 +38,7 @@ class MatcherConfig:
         return cls(p.text_dim, min(32, p.resolutions[-1]), width=16 if p.name == "smoke" else 24)
 
 
-class DAMSM(Matcher):
+class DAMSM(RegionMatcher):
     """Text encoder and image encoder with one space of ``text_dim`` features between them.
 
     Trained by Adam with gradients clipped at 0.25, as in AttnGAN.
@@ -62,13 +61,6 @@ class DAMSM(Matcher):
 
     def encode_image(self, images: Tensor) -> Regions:
         return self.image_encoder(images)
-
-    def losses(self, images: Tensor, text: Text, class_ids: Tensor | None) -> dict[str, Tensor]:
-        """DAMSM's two terms, ``words`` and ``sentence``, for images (B, 3, R, R) and their captions."""
-        seen = self.encode_image(images)
-        c = self.config
-        words = word_loss(seen.regions, text.words, text.mask, class_ids, c.gamma1, c.gamma2, c.gamma3)
-        return {"words": words, "sentence": sentence_loss(seen.image, text.sentence, c.gamma3, class_ids)}
 
 
 train_matcher = partial(pretrain, DAMSM)

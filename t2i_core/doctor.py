@@ -193,13 +193,17 @@ def check_weights() -> list[Finding]:
 
 
 def check_clip() -> list[Finding]:
-    """OpenAI's CLIP: only profile "paper" reads it, the others train a tiny one."""
+    """OpenAI's two CLIPs: only profile "paper" reads them, the others train a tiny one."""
     from t2i_core.clip import published_folder
+    from t2i_core.clip_resnet import published_resnet_folder
 
-    try:
-        return [Finding("published CLIP", True, f"in {published_folder()}")]
-    except UserError as error:
-        return [Finding("published CLIP", False, "only profile paper needs it", str(error), needed=False)]
+    found = []
+    for name, place in (("CLIP ViT-B/32", published_folder), ("CLIP RN101", published_resnet_folder)):
+        try:
+            found.append(Finding(name, True, f"in {place()}"))
+        except UserError as error:
+            found.append(Finding(name, False, "only profile paper needs it", str(error), needed=False))
+    return found
 
 
 def _versions(name: str, packages: tuple[str, ...]) -> Finding:

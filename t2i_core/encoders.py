@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from t2i_core.captions import Vocabulary
 from t2i_core.clip import CLIP, ClipConfig
+from t2i_core.clip_resnet import ResNetCLIP, ResNetClipConfig
 from t2i_core.clip_tokens import BytePairs
 from t2i_core.config import Profile, UserError, nearest
 from t2i_core.damsm import DAMSM
 from t2i_core.data import CaptionDataset
+from t2i_core.itm import ITM
 from t2i_core.matcher import Matcher, pretrain, read_facts
 
-KINDS: dict[str, type[Matcher]] = {"damsm": DAMSM, "clip": CLIP}
+KINDS: dict[str, type[Matcher]] = {"damsm": DAMSM, "clip": CLIP, "clip-resnet": ResNetCLIP, "itm": ITM}
 
 
 def fresh(kind: str, p: Profile, vocabulary: Vocabulary) -> Matcher:
-    """A matching model of the profile's size with fresh weights; where the profile takes the published CLIP, that."""
+    """A matching model of the profile's size with fresh weights; where the profile takes a published CLIP, that."""
     cls = KINDS[nearest(kind, KINDS, "matching model")]
     config = cls.Config.of(p)
-    if isinstance(config, ClipConfig) and config.source:
-        return CLIP(config, BytePairs(config.source, config.context - 2))
+    published = source_of(config)
+    if published is not None:
+        vocabulary = BytePairs(published.source, published.context - 2)
     return cls(config, vocabulary)
+
+
+def source_of(config: Any) -> ClipConfig | ResNetClipConfig | None:
+    """The configuration of the published CLIP that a matching model is, or is built on; None where there is none."""
+    found = getattr(config, "clip", config)
+    return found if getattr(found, "source", None) else None
 
 
 def untrained(folder: str | Path) -> Matcher:
@@ -41,12 +51,25 @@ def _class_of(folder: str | Path) -> type[Matcher]:
     return KINDS[kind]
 
 
-def trained(kind: str, dataset: CaptionDataset, out: str | Path, p: Profile, seed: int = 0, progress=None) -> Matcher:
-    """Train it on ``dataset`` into ``out``, or load it from there; the published CLIP is read where it lies,
-    and ``out`` says where that is."""
+def trained(
+    kind: str,
+    dataset: CaptionDataset,
+    out: str | Path,
+    p: Profile,
+    seed: int = 0,
+    progress=None,
+    base: str | Path | None = None,
+) -> Matcher:
+    """Train it on ``dataset`` into ``out``, or load it from there; a published CLIP is read where it lies, and ``out``
+    says where that is. An ITM's own CLIP is trained before it, into ``base`` (default: ``out``/clip)."""
     cls = KINDS[nearest(kind, KINDS, "matching model")]
-    if getattr(cls.Config.of(p), "source", None):
+    config = cls.Config.of(p)
+    if source_of(config) is config:
         published = fresh(kind, p, dataset.vocabulary(p.max_words)).freeze()
         published.save(out)
         return published.to(dataset.device)
-    return pretrain(cls, dataset, out, p, seed, progress=progress)
+    parts = {}
+    if cls is ITM:
+        below = "clip-resnet" if source_of(config) else "clip"
+        parts["clip"] = trained(below, dataset, base or Path(out) / "clip", p, seed, progress)
+    return pretrain(cls, dataset, out, p, seed, progress=progress, **parts)

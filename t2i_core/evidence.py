@@ -248,6 +248,9 @@ class Described:
         return sides, "inconclusive", "The paper's numbers are not in our source, so there is nothing to judge them by"
 
 
+Evidence = Paired | Finding | Promise | Described
+
+
 def settings(protocol: Any) -> Any:
     """The part of a protocol that runs measured alike have in common: not what was found (nested values, outcomes)."""
     if not isinstance(protocol, dict):

@@ -14,8 +14,8 @@ from pathlib import Path
 import t2i_core
 
 PACKAGES = ("t2i_core", "data_prep")
-COLLECTING = ("claims", "cli", "cli_prepare", "doctor", "evidence", "fingerprint", "notebook_jobs", "notebook_plan")
-COLLECTING += ("notebook_worker", "report", "reproduce", "results")
+COLLECTING = ("claims/", "cli", "cli_evaluate", "cli_prepare", "doctor", "evidence", "fingerprint", "notebook_jobs")
+COLLECTING += ("notebook_plan", "notebook_worker", "report", "reproduce", "results")
 LOOKING = ("explore", "figures", "teaching", "metrics/")  # change what a notebook shows or measures, not what a run is
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from t2i_core.captions import Tokens, Vocabulary
 from t2i_core.config import Profile, UserError, atomic_write, write_json
 from t2i_core.data import BatchStream, CaptionDataset
+from t2i_core.matching import sentence_loss, word_loss
 from t2i_core.text_encoder import Text
 
 
@@ -52,6 +54,11 @@ class Matcher(nn.Module):
     def steps(cls, profile: Profile) -> int:
         """How long a profile trains it."""
         return profile.matcher_steps
+
+    @classmethod
+    def rate(cls, profile: Profile) -> float:
+        """The learning rate at a profile."""
+        return cls.learning_rate
 
     @classmethod
     def optimiser(cls, model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
@@ -105,6 +112,30 @@ class Matcher(nn.Module):
         return Vocabulary.load(path)
 
 
+class RegionMatcher(Matcher):
+    """Those that compare images with captions as wholes and region by word (DAMSM, ITM).
+
+    ``encode_image`` gives :class:`~t2i_core.image_encoder.Regions`; the configuration has gamma1, gamma2 and gamma3.
+    """
+
+    def losses(
+        self,
+        images: Tensor,
+        text: Text,
+        class_ids: Tensor | None,
+        terms: Sequence[str] = ("words", "sentence"),
+    ) -> dict[str, Tensor]:
+        """The two terms (GR-GAN E8, E9 without its weights), or one of them, for images (B, 3, R, R)."""
+        seen, c = self.encode_image(images), self.config
+        found = {}
+        if "words" in terms:
+            gammas = c.gamma1, c.gamma2, c.gamma3
+            found["words"] = word_loss(seen.regions, text.words, text.mask, class_ids, *gammas)
+        if "sentence" in terms:
+            found["sentence"] = sentence_loss(seen.image, text.sentence, c.gamma3, class_ids)
+        return found
+
+
 def read_facts(path: Path) -> dict:
     """The content of a matcher.json; a UserError where there is none, or a damaged one."""
     if not path.exists():
@@ -153,17 +184,19 @@ def pretrain(
     learning_rate: float | None = None,
     config: Any = None,
     progress=None,
+    **parts: Matcher,
 ) -> Matcher:
     """Train a matching model on a split and save it to ``out``; a folder that holds this very training is loaded.
 
-    One-cycle schedule, gradients clipped. ``progress(steps)`` gives an iterable of steps that shows how far it is.
+    One-cycle schedule, gradients clipped. ``progress(steps)`` gives an iterable of steps that shows how far it is;
+    ``parts`` are trained models that this one is built on.
     Raises a UserError where the folder holds another training, FloatingPointError where a loss became non-finite.
     """
     out = Path(out)
     steps = steps or cls.steps(profile)
-    learning_rate = learning_rate or cls.learning_rate
+    learning_rate = learning_rate or cls.rate(profile)
     config = config or cls.Config.of(profile)
-    vocabulary = dataset.vocabulary(profile.max_words)
+    vocabulary = next((part.vocabulary for part in parts.values()), None) or dataset.vocabulary(profile.max_words)
     asked = {
         "kind": cls.kind,
         "config": json.loads(json.dumps(dataclasses.asdict(config))),
@@ -183,7 +216,7 @@ def pretrain(
     started = time.perf_counter()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = cls(config, vocabulary).to(dataset.device).train()
+        model = cls(config, vocabulary, **parts).to(dataset.device).train()
     optimiser = cls.optimiser(model, learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps + 1, pct_start=0.1)
     stream = BatchStream(dataset, vocabulary, profile.matcher_batch, seed)

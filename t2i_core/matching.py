@@ -15,7 +15,7 @@ LENGTH_GROUPS = 4
 
 
 def sentence_loss(image: Tensor, sentence: Tensor, gamma: float = 10.0, class_ids: Tensor | None = None) -> Tensor:
-    """GR-GAN Eq. 8, DAMSM's L^s: -sum_i log softmax_j(gamma cos(v_i, s_j))_i, mean over i, both directions added.
+    """GR-GAN E8, DAMSM's L^s: -sum_i log softmax_j(gamma cos(v_i, s_j))_i, mean over i, both directions added.
 
     image, sentence (B, D). ``class_ids`` (B,): other samples of the same class are no negatives.
     """
@@ -32,7 +32,7 @@ def word_loss(
     gamma2: float = 5.0,
     gamma3: float = 10.0,
 ) -> Tensor:
-    """GR-GAN Eq. 9, DAMSM's L^w: the same contrast on word-region scores, both directions added.
+    """GR-GAN E9, DAMSM's L^w: the same contrast on word-region scores, both directions added.
 
     regions (B, D, N) or (B, D, H, W), words (B, D, T), mask (B, T). gamma3 sharpens the contrast between captions.
     """

@@ -5,6 +5,7 @@ OUT/runs/, OUT/findings/          what the notebooks left (see `t2i_core.results
 OUT/results.json, OUT/report.html
 OUT/logs/NAME.log                 what the notebook printed, as it printed it
 OUT/reproduce.json                what is done, by fingerprint: a second call redoes what is missing or changed
+OUT/seeds/N/                      the same again for each further seed N; results.json and the report are of all
 OUT/stale/                        runs of earlier code, set aside and never deleted
 OUT/.work/                        notebooks being executed, and the kernel's own folders
 """
@@ -25,8 +26,9 @@ from t2i_core.config import UserError, nearest
 from t2i_core.config import profile as find_profile
 from t2i_core.notebook_jobs import Jobs, cores
 from t2i_core.notebook_plan import Notebook, Plan
+from t2i_core.results import SEEDS
 
-__all__ = ["NOTEBOOKS", "PARAMETERS", "Notebook", "reproduce"]
+__all__ = ["NOTEBOOKS", "PARAMETERS", "Notebook", "reproduce", "reproduce_seeds"]
 
 PARAMETERS = ("profile", "seed", "run_dir", "device")
 INTERRUPT_STATUS = 130  # the shell's convention for Ctrl-C
@@ -43,6 +45,8 @@ NOTEBOOKS = (
     Notebook("06_training_alr_gan", needs=("01_captions_and_matching", "02_attngan_baseline"), alone=True),
     Notebook("07_rat_lstm"),
     Notebook("08_training_ratlip", needs=("07_rat_lstm",), alone=True),
+    Notebook("09_gradual_refinement", needs=("01_captions_and_matching", "02_attngan_baseline"), alone=True),
+    Notebook("10_cross_model_distance", needs=("01_captions_and_matching", "02_attngan_baseline")),
 )
 
 
@@ -84,6 +88,23 @@ def reproduce(
                 plan.interrupted(workers)
                 print(f"the same command goes on from here; what is done stays in {out}", flush=True)
                 return INTERRUPT_STATUS
+
+
+def reproduce_seeds(profile: str, out: str | Path, seeds: Sequence[int], **options) -> int:
+    """:func:`reproduce` for each of ``seeds``: the first into `out`, seed N of the others into `out`/seeds/N. Then the
+    claims are judged over all of them. 0 if all went well, else the first other status; 130 at once after Ctrl-C."""
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise UserError(f"seeds {' '.join(map(str, seeds))}: name one or more, each once")
+    first, *others = seeds
+    places = [(first, Path(out)), *((seed, Path(out, SEEDS, str(seed))) for seed in others)]
+    again = [(first, Path(out))] if others else []  # nothing is run anew; its results then hold the others' too
+    failed = 0
+    for seed, place in (*places, *again):
+        status = reproduce(profile, place, seed=seed, **options)
+        if status == INTERRUPT_STATUS:
+            return status
+        failed = failed or status
+    return failed
 
 
 def _chosen(notebooks: Sequence[Notebook], only: Sequence[str] | None) -> list[Notebook]:

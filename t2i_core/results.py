@@ -28,6 +28,7 @@ PACKAGES = (
     "torch torchvision torchmetrics datasets accelerate transformers numpy scipy pandas matplotlib papermill nbclient "
     "ipykernel"
 ).split()
+SEEDS = "seeds"  # the folder of further seeds
 RUN_KEYS = ("system", "variant", "world", "seed", "steps", "train_seconds", "parameters", "trained_here")
 METRIC_KEYS = ("value", "low", "high", "n", "protocol")
 
@@ -55,10 +56,15 @@ def read_json(path: Path) -> Any | None:
         return None
 
 
+def _places(out: str | Path) -> list[Path]:
+    """The folder of the first seed, and those of further seeds in it."""
+    return [Path(out), *sorted(Path(out, SEEDS).glob("*/"))]
+
+
 def run_folders(out: str | Path) -> list[RunFolder]:
-    """The finished runs (those with a summary) under `out/runs`, the whole systems before their ablations."""
+    """The finished runs (those with a summary) of all seeds under `out`, the whole systems before their ablations."""
     runs = []
-    for folder in sorted(Path(out, "runs").glob("*/")):
+    for folder in (folder for place in _places(out) for folder in sorted((place / "runs").glob("*/"))):
         summary = read_json(folder / "summary.json")
         if not isinstance(summary, dict) or not {"system", "seed"} <= summary.keys():
             continue
@@ -82,8 +88,8 @@ def _order(run: RunFolder) -> tuple:
 
 
 def findings(out: str | Path) -> list[dict[str, Any]]:
-    """The findings under `out/findings`, by id and seed."""
-    read = (read_json(path) for path in sorted(Path(out, "findings").glob("*.json")))
+    """The findings of all seeds under `out`, by id and seed."""
+    read = (read_json(path) for place in _places(out) for path in sorted((place / "findings").glob("*.json")))
     return sorted(
         (plain(f) for f in read if isinstance(f, dict) and "id" in f), key=lambda f: (str(f["id"]), str(f.get("seed")))
     )

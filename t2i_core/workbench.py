@@ -50,7 +50,8 @@ class Workbench:
         if not (folder / "matcher.json").exists():
             data = load(self.data, "train", self.profile.resolutions).to(make_accelerator(self.device).device)
             title = encoders.KINDS[kind].title
-            encoders.trained(kind, data, folder, self.profile, self.seed, lambda steps: progress(steps, title))
+            shown, base = (lambda steps: progress(steps, title)), self.matcher_folder("clip")
+            encoders.trained(kind, data, folder, self.profile, self.seed, shown, base)
         return encoders.load(folder)
 
     def damsm(self) -> Matcher:
@@ -58,6 +59,9 @@ class Workbench:
 
     def clip(self) -> Matcher:
         return self.matcher("clip")
+
+    def itm(self) -> Matcher:
+        return self.matcher("itm")
 
     def config(self, system: str, variant: str = "default", **settings) -> RunConfig:
         """The run configuration of a system or ablation in this run folder."""

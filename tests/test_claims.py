@@ -145,6 +145,27 @@ def test_briefly_trained_ablations_are_compared_with_the_system_trained_as_brief
     assert measured["steps"] == 200 and measured["alr-gan"] == [30, 31, 32]
 
 
+def test_gr_gans_cells_are_compared_where_they_were_trained_alike():
+    cells = [("attngan", "default", 400, 12), ("attngan", "brief", 60, 40), ("gr-gan", "attention-damsm", 60, 30)]
+    cells += [("gr-gan", "default", 400, 10), ("dm-gan", "default", 400, 11)]
+    runs = [run(n, v, seed=s, steps=t, fid=f + s, cmd=f + 2 * s) for n, v, t, f in cells for s in range(3)]
+    every = judged(runs)
+    brief = every["GRGAN-T2-GRG-ATTN"]["measured"]
+    assert brief["steps"] == 60 and brief["attngan"] == [40, 41, 42] and brief["gr-gan attention-damsm"] == [30, 31, 32]
+    for metric in ("FID", "CMD"):
+        assert every[f"GRGAN-T1-{metric}-DM"]["verdict"] == every[f"GRGAN-T1-{metric}-ATTN"]["verdict"] == "reproduced"
+    assert every["GRGAN-T1-ITDIS-DM"]["verdict"] == every["GRGAN-T2-ITM-DM"]["verdict"] == "not run"
+
+
+def test_the_gains_that_gr_gan_reports_are_those_of_its_tables():
+    table = {(row["system"], row["metric"]): float(row["value"]) for row in claims.PUBLISHED
+             if row["source"] == "GR-GAN, Table 1"}  # fmt: skip
+    op_gan = {"fid": 24.70, "cmd": 11.99}
+    assert round(100 * (1 - table["gr-gan", "fid"] / op_gan["fid"]), 2) == 8.58
+    assert round(100 * (1 - table["gr-gan", "fid"] / table["dm-gan", "fid"]), 2) == 17.65
+    assert round(100 * (1 - table["gr-gan", "cmd"] / op_gan["cmd"]), 1) == 32.9
+
+
 def test_a_claim_on_one_world_hears_no_other():
     def both(world, ratlip, galip):
         scores = {"ratlip": ratlip, "galip": galip}

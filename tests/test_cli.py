@@ -336,7 +336,7 @@ def test_reproduce_passes_everything_on_and_its_status_back(monkeypatch, status)
     monkeypatch.setattr(reproduce, "reproduce", run_all)
     assert main(["reproduce", "--profile", "smoke", "--out", "runs/ci", "--only", "00", "03", "--jobs", "2"]) == status
     assert seen == {
-        "profile": "smoke", "out": "runs/ci", "only": ("00", "03"), "jobs": 2, "seed": 0, "device": "auto",
+        "profile": "smoke", "out": Path("runs/ci"), "only": ("00", "03"), "jobs": 2, "seed": 0, "device": "auto",
         "notebooks_dir": None,
     }  # fmt: skip
 

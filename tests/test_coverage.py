@@ -31,6 +31,12 @@ REQUIRED = {
         *(f"T{n}" for n in range(1, 4)),
         *(f"Q{n}" for n in range(1, 9)),
     ),
+    "GR-GAN": (
+        *(f"E{n}" for n in range(1, 13)),
+        *(f"F{n}" for n in range(1, 5)),
+        *(f"T{n}" for n in range(1, 7)),
+        *(f"Q{n}" for n in range(1, 11)),
+    ),
 }
 KEYS = {"paper", "id", "says", "functions", "tests", "notebook", "label", "status"}
 ID = r"(?:E\d+|F\d+|Ab\d+|Q\d+|T\d+|Tq|Tt)"

@@ -78,11 +78,11 @@ def test_a_package_that_breaks_on_import_is_one_line_of_the_table(monkeypatch):
 def test_the_published_clip_is_found_or_it_is_said_where_to_put_it(monkeypatch, tmp_path):
     monkeypatch.setenv("T2I_CLIP", str(tmp_path))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
-    (none,) = doctor.check_clip()
+    none, _ = doctor.check_clip()
     assert not none.good and not none.needed and str(tmp_path) in none.advice and "merges.txt" in none.advice
     for name in ("config.json", "model.safetensors", "vocab.json", "merges.txt"):
         (tmp_path / name).write_text("{}")
-    (there,) = doctor.check_clip()
+    there, _ = doctor.check_clip()
     assert there.good and str(tmp_path) in there.says
 
 

@@ -12,7 +12,7 @@ from t2i_core.blocks import resize
 from t2i_core.config import PROFILES, UserError
 from t2i_core.damsm import MatcherConfig
 from t2i_core.data import load
-from t2i_core.metrics import evaluate, weights
+from t2i_core.metrics import instruments, weights
 from t2i_core.metrics.accuracy import held_out, scorer_retrieval
 from t2i_core.metrics.build import SCORER, build, configure
 from t2i_core.metrics.evaluate import caption_plan, chosen_groups, draw, evaluate_images, evaluate_run
@@ -164,7 +164,7 @@ def test_every_toy_world_can_have_an_inspector(world, tmp_path, monkeypatch):
     groups = ("fid", "soa", "binding", "attributes", "layout")
     untrusted = evaluate_images(real, *asked, metrics=groups, weights_folder=tmp_path)
     assert "fid" in untrusted and all(name == "fid" for name in untrusted)  # one step: right by chance only
-    monkeypatch.setattr(evaluate, "TRUSTED", 0.0)
+    monkeypatch.setattr(instruments, "TRUSTED", 0.0)
     trusted = evaluate_images(real, *asked, metrics=groups, weights_folder=tmp_path)
     assert "color_accuracy" in trusted and "soa_i" not in trusted
     assert ("binding_accuracy" in trusted) == (world != "toy-faces")  # of a face, only the hair's colour is told

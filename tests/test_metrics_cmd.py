@@ -61,7 +61,7 @@ def test_e10_by_hand():
     assert parts(found) == pytest.approx([2 + 8, 8, 2, -8], abs=1e-12)
     assert all(isinstance(value, float) for value in parts(found))
     assert found.sizes == {"fake": None, "real": None, "text": None} and found.protocol["k"] == 1
-    assert found.protocol["bias"] == "absolute, Eq. 11" and found.protocol["features"] == 1
+    assert found.protocol["bias"] == "absolute, E11" and found.protocol["features"] == 1
 
 
 def test_g14_the_signed_sum_is_asked_for_and_may_be_negative():

@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 from t2i_core import systems
 from t2i_core.config import PROFILES, RunConfig, UserError
+from t2i_core.shuffle_attention import ShuffleAttention
 from t2i_core.systems.df_gan import DFGAN
 from t2i_core.systems.galip import GALIP, GALIPConfig
 from t2i_core.systems.ratlip import HIDDEN, at_paper_size, table_ii
@@ -64,7 +65,7 @@ def test_one_lstm_for_all_affines_is_what_the_paper_describes():
     start = 2 * (c.noise_dim * 64 + 64)
     perceptrons = 4 * 2 * sum(64 * n + n + n * n + n for n in channels)
     of_galip = 4 * 2 * sum(612 * n + n + n * n + n for n in channels)
-    attention = 3 * 3 * 64 // 8  # shuffle attention between four blocks: 3 C / G each
+    attention = 4 * 3 * 64 // 8  # shuffle attention in each of four blocks: 3 C / G each
     shared, apart = at_paper_size(), at_paper_size(lstm="per-affine")
     assert count(shared.generator) - count(galip.generator) == start + cell + perceptrons - of_galip + attention
     assert count(apart.generator) - count(shared.generator) == (steps - 1) * cell
@@ -127,15 +128,13 @@ def test_galip_and_ratlip_draw_as_their_equations_say(name):
     states = built.generate(list(CAPTIONS), z).extras["states"]  # held to the cell below
     told = iter(states.unbind(1) if name == "ratlip" else [torch.cat([s, z], 1)] * 16)
     x = built.generator.code(z).view(4, 16, 4, 4)
-    for k, block in enumerate(bridge.blocks):
+    for block in bridge.blocks:
         residual = x
         for convolve in (block.conv1, block.conv2):
             residual = convolve(residual)
             for _ in range(2):
                 residual = modulated(residual, next(heads), next(told))
         x = x + residual
-        if name == "ratlip" and k < 3:
-            x = bridge.attention[k](x)
     feature, prompts = bridge.into(x), bridge.prompts(condition).view(4, 2, 16)
     x = bridge.out_of(feature + 0.1 * built.matcher.through(feature, prompts))
     x = image_generator_by_hand(built, x, condition)
@@ -169,15 +168,18 @@ def test_states_of_all_sixteen_affines(hidden, size):
         assert_close(states[:, k], state.h, **exact)
 
 
-def test_attention_stands_between_each_two_blocks():
+def test_attention_stands_between_the_two_ratblks_of_each_block():
+    """RATLIP III-C: two affines, convolution, shuffle attention, two affines; and nowhere else."""
     with_it, without = one_stage("ratlip"), one_stage("ratlip", "no-attention")
-    missing = with_it.load_state_dict(without.state_dict(), strict=False)
-    assert missing.missing_keys and all(key.startswith("generator.bridge.attention.") for key in missing.missing_keys)
-    assert len(with_it.generator.bridge.attention) == 3 and not missing.unexpected_keys
+    attention = [block.conv2[1] for block in with_it.generator.bridge.blocks]
+    assert sum(isinstance(layer, ShuffleAttention) for layer in with_it.generator.modules()) == len(attention) == 4
+    plain = {k.replace("conv2.0.", "conv2."): v for k, v in with_it.generator.state_dict().items()}
+    left = without.generator.load_state_dict(plain, strict=False)
+    assert not left.missing_keys and all(".conv2.1." in key for key in left.unexpected_keys)
     pictures = [built.generate(list(CAPTIONS), noise()).features[0] for built in (with_it, without)]
-    assert (pictures[0] - pictures[1]).abs().max() > 1e-3
-    for attention in with_it.generator.bridge.attention:
-        attention.forward = lambda x: x
+    assert (pictures[0] - pictures[1]).abs().max() > 1e-4
+    for layer in attention:
+        layer.forward = lambda x: x
     assert_close(with_it.generate(list(CAPTIONS), noise()).features[0], pictures[1], **exact)
 
 
@@ -222,7 +224,7 @@ def test_a_system_is_built_on_its_own_kind_of_matching_model():
     for name in ("galip", "ratlip"):
         with pytest.raises(UserError, match=f"{name} is built on clip, not on damsm"):
             one_stage(name, matcher=damsm())
-    with pytest.raises(UserError, match="attngan is built on damsm, not on clip"):
+    with pytest.raises(UserError, match="attngan is built on damsm or itm, not on clip"):
         systems.create("attngan", "smoke", matcher=clip())
     with pytest.raises(UserError, match="df-gan .*clip"):
         one_stage("df-gan", "clip", matcher=damsm())

@@ -390,7 +390,7 @@ def test_only_runs_what_was_chosen_and_what_it_needs():
     chosen = reproduce._chosen(reproduce.NOTEBOOKS, ["06"])
     assert [n.name[:2] for n in chosen] == ["01", "02", "06"]
     assert [n.name[:2] for n in reproduce._chosen(reproduce.NOTEBOOKS, ["00", "03"])] == ["00", "01", "03"]
-    assert len(reproduce._chosen(reproduce.NOTEBOOKS, None)) == 9
+    assert len(reproduce._chosen(reproduce.NOTEBOOKS, None)) == len(reproduce.NOTEBOOKS) == 11
 
 
 def test_the_table_has_every_need_before_what_needs_it():
@@ -400,7 +400,56 @@ def test_the_table_has_every_need_before_what_needs_it():
         seen.add(notebook.name)
 
 
+# ---------------------------------------------------------------------- several seeds
+
+
+LEAVES_A_SEEDED_RUN = LEAVES_A_RUN.replace('"gan-default-toy-s0"', 'f"gan-default-toy-s{seed}"')
+LEAVES_A_SEEDED_RUN += """
+Path(run_dir, "findings").mkdir(exist_ok=True)
+Path(run_dir, "findings", f"F-s{seed}.json").write_text(json.dumps({"id": "F", "seed": seed, "value": 1.0}))
+"""
+
+
+@pytest.fixture(scope="module")
+def of_three(tmp_path_factory) -> tuple[Path, int]:
+    home = tmp_path_factory.mktemp("seeds")
+    write_notebook(home / "notebooks", "one", [LEAVES_A_SEEDED_RUN])
+    options = {"notebooks_dir": home / "notebooks", "notebooks": (Notebook("one"),), "device": "cpu"}
+    return home / "out", reproduce.reproduce_seeds("mini", home / "out", (4, 0, 7), **options)
+
+
+def test_each_seed_is_a_reproduction_and_the_first_ones_results_hold_all(of_three):
+    out, status = of_three
+    assert status == 0
+    found = read_json(out / "results.json")
+    assert found["seeds"] == [0, 4, 7] and [run["seed"] for run in found["runs"]] == [0, 4, 7]
+    assert [f["seed"] for f in results.findings(out)] == [0, 4, 7]
+    for seed in (0, 7):
+        assert read_json(out / "seeds" / str(seed) / "results.json")["seeds"] == [seed]
+    assert (out / "notebooks" / "one.ipynb").exists() and not (out / "seeds" / "4").exists()
+
+
+def test_a_failed_seed_fails_the_whole_and_ctrl_c_ends_it(monkeypatch, tmp_path):
+    for statuses, expected, calls in (((0, 1, 0, 0), 1, 4), ((0, 130, 0, 0), 130, 2), ((0, 0, 0, 0), 0, 4)):
+        left = list(statuses)
+        monkeypatch.setattr(reproduce, "reproduce", lambda *a, left=left, **k: left.pop(0))
+        assert reproduce.reproduce_seeds("smoke", tmp_path, (0, 1, 2)) == expected
+        assert len(statuses) - len(left) == calls
+
+
+@pytest.mark.parametrize("seeds", [(), (1, 1)])
+def test_seeds_are_named_once(seeds, tmp_path):
+    with pytest.raises(UserError, match="each once"):
+        reproduce.reproduce_seeds("smoke", tmp_path, seeds)
+
+
 # ---------------------------------------------------------------------- hashes and small things
+
+
+@pytest.mark.parametrize("names", [fingerprint.COLLECTING, fingerprint.LOOKING])
+def test_what_is_left_out_of_a_hash_is_there(names):
+    home = Path(fingerprint.__file__).parent
+    assert all((home / name).is_dir() if name.endswith("/") else (home / f"{name}.py").is_file() for name in names)
 
 
 def test_comments_and_docstrings_change_no_hash():

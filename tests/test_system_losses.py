@@ -281,7 +281,7 @@ DROPPED = {
 
 def test_every_variant_is_known_here():
     assert set(systems.variants("alr-gan")) == set(DROPPED)
-    assert set(systems.variants("attngan")) == {"default", "mismatch", "no-damsm"}
+    assert set(systems.variants("attngan")) == {"default", "brief", "mismatch", "no-damsm", "itm"}
     with pytest.raises(UserError, match="did you mean 'no-alr'"):
         system("alr-gan", "no-arl")
 

@@ -9,6 +9,7 @@ from t2i_core.captions import Tokens, Vocabulary
 from t2i_core.clip import CLIP, ClipConfig
 from t2i_core.damsm import DAMSM, MatcherConfig
 from t2i_core.data import Batch
+from t2i_core.itm import ITM, ITMConfig
 
 CAPTIONS = (
     "a small red house stands on the left",  # 8 words
@@ -33,12 +34,9 @@ def matcher(text_dim: int = 12, seed: int = 0) -> DAMSM:
 
 def system(name: str, variant: str = "default", seed: int = 0, **switches) -> systems.System:
     """A system in float64 and eval mode, whose batch norms have statistics and scales of their own."""
-    built = systems.create(name, "smoke", variant=variant, matcher=matcher(), seed=seed, **(SIZES | switches)).double()
-    draw = torch.Generator().manual_seed(7)
-    for part in (built.generator, built.discriminators):
-        for norm in (m for m in part.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)):
-            norm.running_mean.copy_(0.1 * torch.randn(norm.num_features, generator=draw))
-            norm.running_var.copy_(0.5 + torch.rand(norm.num_features, generator=draw))
+    own = itm() if systems.matcher_kind(name, variant, switches) == "itm" else matcher()
+    built = systems.create(name, "smoke", variant=variant, matcher=own, seed=seed, **(SIZES | switches)).double()
+    own_statistics(built)
     for stage in built.generator.stages:
         if hasattr(stage.attention, "project"):
             stage.attention.project.weight.data *= (
@@ -47,12 +45,32 @@ def system(name: str, variant: str = "default", seed: int = 0, **switches) -> sy
     return built.eval()
 
 
+@torch.no_grad()
+def own_statistics(built: systems.System) -> None:
+    """Running means and variances of batch norm as after some training."""
+    draw = torch.Generator().manual_seed(7)
+    for part in (built.generator, built.discriminators):
+        for norm in (m for m in part.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)):
+            norm.running_mean.copy_(0.1 * torch.randn(norm.num_features, generator=draw))
+            norm.running_var.copy_(0.5 + torch.rand(norm.num_features, generator=draw))
+
+
 def clip(seed: int = 0, **sizes) -> CLIP:
     """A CLIP whose biases, positions and norms all count: as transformers starts them, many of them do nothing."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = CLIP(ClipConfig(**(CLIP_SIZES | sizes)), VOCABULARY).double()
         stirred(model.model, 0.5)
+    return model.freeze()
+
+
+def itm(seed: int = 0) -> ITM:
+    """An ITM on that CLIP, whose own layers have left their start."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed + 1)
+        model = ITM(ITMConfig(ClipConfig(**CLIP_SIZES)), VOCABULARY, clip(seed)).double()
+        stirred(model.sentence, 0.5)
+        stirred(model.image, 0.5)
     return model.freeze()
 
 
@@ -65,6 +83,19 @@ def one_stage(name: str, variant: str = "default", seed: int = 0, matcher=None, 
         torch.manual_seed(seed + 1)
         stirred(built.generator, 0.5)
         stirred(built.discriminators, 0.5)
+    return built.eval()
+
+
+def comparison(name: str, variant: str = "default", seed: int = 0, **switches) -> systems.System:
+    """CGAN, GAN-CLS, StackGAN or SDN in float64 and eval mode, whose layers have left their start."""
+    sizes = {"ngf": 8, "ndf": 4, "noise_dim": 5, "text_features": 6}
+    sizes |= {"stackgan": {"condition_dim": 4}, "sdn": {"fc_width": 10}}.get(name, {})
+    built = systems.create(name, "smoke", variant=variant, matcher=matcher(), seed=seed, **(sizes | switches)).double()
+    own_statistics(built)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed + 1)
+        stirred(built.generator, 1.5)
+        stirred(built.discriminators, 1.5)
     return built.eval()
 
 

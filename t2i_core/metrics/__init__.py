@@ -4,5 +4,6 @@
 `inception_score`; `retrieval` R-precision and recall at k; `clip_score` the cosine of image and caption; `inspector`
 the feature network of the toy worlds, which also reads objects, colours and places; the scorer is the text-image
 encoder that scores and never trains a generator; `soa`, `binding` and `layout` what the caption names against what the
-inspector finds; `weights` what is shipped; `build` how it was made; `evaluate` all of it on a run.
+inspector finds; `weights` what is shipped; `build` how it was made; `instruments` every measure of images and what they
+were drawn for; `drawing` and `folder` where the images come from; `evaluate` all of it on a run, its stages, a folder.
 """

@@ -1,9 +1,9 @@
 """GR-GAN's Cross-Model Distance: images against real ones, and both against the captions, in one feature space.
 
-    CMD = Dis(f, r) + ITDis        ITDis = |bias|        bias = Dis(f, l) - Dis(r, l)                  (Eqs 10, 11)
+    CMD = Dis(f, r) + ITDis        ITDis = |bias|        bias = Dis(f, l) - Dis(r, l)                  (E10, E11)
 
 f, r, l are the features of generated images, real images and captions by an encoder of both (the paper: CLIP's ViT),
-and Dis is the Frechet distance of their Gaussians. Eq. 12 writes the same out and is only a test here, because its
+and Dis is the Frechet distance of their Gaussians. E12 writes the same out and is only a test here, because its
 second branch has Tr(cov_f) in the place of Tr(cov_r).
 
 What it does not see: which image belongs to which caption. Only the three clouds of features enter, so captions that
@@ -36,7 +36,10 @@ SIZES, DRAWS = 5, 4  # of a curve over sizes: how many sizes, and how many order
 
 @dataclass(frozen=True)
 class CrossModelDistance:
-    """The three Frechet distances, what Eqs 10 and 11 make of them, the ``sizes`` of the sets and the protocol."""
+    """The three Frechet distances, what E10 and E11 make of them, the ``sizes`` of the sets and the protocol.
+
+    E12 is E10 written out in means and covariances, by the sign of the bias; its second branch is wrong as printed.
+    """
 
     image_distance: float  # Dis(f, r)
     fake_to_text: float  # Dis(f, l)
@@ -52,12 +55,12 @@ class CrossModelDistance:
 
     @property
     def itdis(self) -> float:
-        """Eq. 11's bias, |Dis(f, l) - Dis(r, l)|; the paper's ITDis."""
+        """E11's bias, |Dis(f, l) - Dis(r, l)|; the paper's ITDis."""
         return abs(self.signed_bias)
 
     @property
     def cmd(self) -> float:
-        """Eq. 10, 0 or more; with ``signed`` what the authors' program prints, which may be negative."""
+        """E10, 0 or more; with ``signed`` what the authors' program prints, which may be negative."""
         return self.image_distance + (self.signed_bias if self.signed else self.itdis)
 
 
@@ -73,7 +76,7 @@ def cross_model_distance(
     signed: bool = False,
     protocol: Mapping[str, Any] | None = None,
 ) -> CrossModelDistance:
-    """GR-GAN Eqs 10 and 11 in float64: `.cmd`, `.itdis`, `.image_distance`, `.signed_bias`, `.sizes`, `.protocol`.
+    """GR-GAN E10 and E11 in float64: `.cmd`, `.itdis`, `.image_distance`, `.signed_bias`, `.sizes`, `.protocol`.
 
     Each of fake, real, text: features (n, d), n >= 2; a tuple (mu (d,), cov (d, d)); `moments.Moments`; or the path of
     an .npz with `mu` and `sigma`, which is never unpickled. They need one d and no common n; but a Frechet distance
@@ -207,7 +210,7 @@ def _scales(image_scale: float, text_scale: float, scales: str | None) -> tuple[
 
 
 def _sign(signed: bool) -> str:
-    return "signed, as the authors' program" if signed else "absolute, Eq. 11"
+    return "signed, as the authors' program" if signed else "absolute, E11"
 
 
 def _unit(what: Features, name: str) -> NDArray[np.float64]:

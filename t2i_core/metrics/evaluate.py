@@ -1,4 +1,4 @@
-"""All the numbers of a set of drawn images, and of a run: drawn, measured, written down.
+"""All the numbers of a set of drawn images, of a run, of its stages, of a folder: measured and written down.
 
 What is drawn is fixed: test captions in order, one noise row an image from (seed, row), every image, 8 bits a channel
 as anybody would save them. So a number depends on the run, n and the seed, and not on batch size or luck.
@@ -6,87 +6,47 @@ as anybody would save them. So a number depends on the run, n and the seed, and 
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from t2i_core import systems
-from t2i_core.blocks import resize
 from t2i_core.config import UserError, nearest, profile, write_json
 from t2i_core.data import CaptionDataset, load
+from t2i_core.manifest import read_manifest
 from t2i_core.metrics import weights
-from t2i_core.metrics.accuracy import all_images, encode
-from t2i_core.metrics.binding import binding_accuracy
-from t2i_core.metrics.clip_score import clip_score
-from t2i_core.metrics.cmd import cross_model_values
-from t2i_core.metrics.frechet import fid, kid
-from t2i_core.metrics.inception_score import inception_score
-from t2i_core.metrics.inspector import Inspector, Reading
-from t2i_core.metrics.layout import KINDS, layout_accuracy
-from t2i_core.metrics.retrieval import r_precision
-from t2i_core.metrics.soa import attribute_accuracy, part_accuracy, semantic_object_accuracy
+from t2i_core.metrics.accuracy import all_images
+from t2i_core.metrics.drawing import DRAW_BATCH, caption_plan, draw, draw_stages, untrained
+from t2i_core.metrics.folder import METRICS, read_folder, read_measures, real_images, unknown_words
+from t2i_core.metrics.instruments import (
+    GROUPS,
+    OF_TRUTH,
+    TRUSTED,
+    Asked,
+    Instruments,
+    Subject,
+    chosen_groups,
+    measure,
+    wants_all,
+)
 from t2i_core.metrics.stats import Value
 from t2i_core.runs import Run
 from t2i_core.systems.base import System
-from t2i_core.train import make_accelerator, save_grid, settle
+from t2i_core.train import dataset_hash, make_accelerator, save_grid
 
-GROUPS = ("fid", "kid", "inception_score", "r_precision", "clip_score", "cmd", "soa")
-GROUPS += ("binding", "attributes", "layout")
-TRUSTED = 0.9  # the accuracy on held-out pictures from which on an inspector's answers count
-DRAW_BATCH = 64
-SETTLE_BATCHES = 4
-# what a CLIP score's cosines and CMD's features come from; its name and sha256 stand beside it as "scorer"
-ENCODER = "a small contrastive text-image encoder trained on this dataset by this project, not OpenAI's CLIP"
+__all__ = [
+    "GROUPS", "TRUSTED", "caption_plan", "chosen_groups", "draw", "draw_stages", "evaluate_folder", "evaluate_images",
+    "evaluate_run", "evaluate_stages", "untrained",
+]  # fmt: skip
+
 SHOWN = 16  # pairs in comparison.png
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What the images were drawn for: captions, whose (truths) and which (caption_index); and how it is measured."""
-
-    captions: list[str]
-    truths: Sequence[Mapping[str, Any]]
-    caption_index: list[int]
-    seed: int
-    protocol: dict[str, Any]
-    same: Mapping[str, Sequence]
-
-
-class _Subject:
-    """Images; what costs a network is computed once, when first asked for."""
-
-    def __init__(self, images: Tensor, instruments: _Instruments):
-        self.images, self.instruments = images, instruments
-        self._pairs: tuple[list[str], tuple[Tensor, Tensor]] | None = None
-
-    @cached_property
-    def reading(self) -> Reading:
-        return self.instruments.inspector.read(self.images)
-
-    def pairs(self, captions: list[str]) -> tuple[Tensor, Tensor]:
-        """The scorer's image and sentence features (n, D) each."""
-        if self._pairs is None or self._pairs[0] is not captions:
-            self._pairs = captions, encode(self.instruments.scorer, self.images, captions)
-        return self._pairs[1]
-
-
-class _Instruments:
-    """The inspector and the scorer of a world, on one device."""
-
-    def __init__(self, world: str, device: str | torch.device, folder: str | Path | None):
-        self.inspector = weights.load_inspector(world, device, folder)
-        self.scorer = weights.load_scorer(world, device, folder)
-
-    @property
-    def resolution(self) -> int:
-        """The most pixels an instrument looks at: nothing larger need be kept."""
-        return max(one.config.resolution for one in (self.inspector, self.scorer) if one is not None)
+STAGES = "stages.json"
+UNTRAINED = "fid_untrained"
+OF_IMAGES = tuple(group for group in GROUPS if group not in OF_TRUTH)
 
 
 def evaluate_images(
@@ -98,7 +58,7 @@ def evaluate_images(
     world: str,
     device: str | torch.device = "cpu",
     *,
-    metrics: str | Iterable[str] | None = "all",
+    metrics: str | Collection[str] | None = "all",
     seed: int = 0,
     paired_real: Tensor | None = None,
     same: Mapping[str, Sequence] | None = None,
@@ -117,177 +77,66 @@ def evaluate_images(
     if not len(images) == len(captions) == len(truths) == len(caption_index):
         lengths = f"{len(images)}, {len(captions)}, {len(truths)} and {len(caption_index)}"
         raise ValueError(f"images, captions, truths and caption_index must be as many, not {lengths}")
-    instruments = _Instruments(world, device, weights_folder)
+    instruments = Instruments(world, device, weights_folder)
     base = {**(protocol or {}), "images": len(images), "captions_per_image": 1}
-    asked = _Asked(list(captions), truths, list(caption_index), seed, base, same or {"caption": captions})
-    pictured = None if paired_real is None else _Subject(paired_real, instruments)
-    return _measure(metrics, _Subject(images, instruments), _Subject(real_images, instruments), asked, pictured)
+    asked = Asked(list(captions), truths, list(caption_index), seed, base, same or {"caption": captions})
+    pictured = None if paired_real is None else Subject(paired_real, instruments)
+    return measure(metrics, Subject(images, instruments), Subject(real_images, instruments), asked, pictured)
 
 
-def _measure(metrics, drawn: _Subject, real: _Subject, asked: _Asked, pictured: _Subject | None) -> dict[str, Value]:
-    values: dict[str, Value] = {}
-    for group in chosen_groups(metrics):
-        try:
-            values |= _MEASURES[group](drawn, real, asked, pictured)
-        except UserError as error:
-            if metrics not in (None, "all"):
-                raise
-            warnings.warn(f"{group} is left out: {error}", stacklevel=3)
-    return values
+@lru_cache(maxsize=4)
+def _real(
+    data: str, content: str, world: str, place: torch.device, resolution: int, weights_folder: str | Path | None
+) -> tuple[Instruments, Subject]:
+    """The instruments and the real test images, which the runs of one notebook are all measured against; what a network
+    sees in them is computed once. ``content`` changes with the dataset's rows."""
+    instruments = Instruments(world, place, weights_folder)
+    images = all_images(load(data, "test", (resolution,)), min(resolution, instruments.resolution))
+    return instruments, Subject(images, instruments)
 
 
-def chosen_groups(metrics: str | Iterable[str] | None) -> tuple[str, ...]:
-    """ "all" or None, one name, or several names of `GROUPS`; an unknown one raises, naming the nearest."""
-    if metrics in (None, "all"):
-        return GROUPS
-    asked = (metrics,) if isinstance(metrics, str) else tuple(metrics)
-    return tuple(nearest(name, GROUPS, "metric") for name in asked)
+@dataclass(frozen=True)
+class _Setting:
+    """What a run's images are measured in: the system, whose captions (``rows`` of the dataset), the real images."""
 
+    system: System
+    dataset: CaptionDataset
+    rows: list[int]
+    asked: Asked
+    instruments: Instruments
+    real: Subject
+    pictured: Subject
+    at_most: int  # px: nothing larger need be kept
 
-def _features(measure: Callable[..., Value], name: str):
-    def run(drawn: _Subject, real: _Subject, asked: _Asked, pictured: _Subject | None) -> dict[str, Value]:
-        told = asked.protocol | drawn.instruments.inspector.told
-        return {name: measure(real.reading.features, drawn.reading.features, protocol=told, seed=asked.seed)}
+    @classmethod
+    def of(cls, run: Run, n: int | None, seed: int, device: str, weights_folder: str | Path | None) -> _Setting:
+        place = make_accelerator(device, "fp32").device
+        system, config = run.system(place), run.config
+        resolution = system.config.resolutions[-1]
+        dataset = load(config.data, "test", (resolution,))
+        n = n or profile(config.profile).evaluation_images
+        rows, which = caption_plan(dataset, n)
+        captions = [dataset.caption(i, k) for i, k in zip(rows, which, strict=True)]
+        told = {
+            "split": "test", "images": n, "captions_per_image": 1, "resolution": resolution, "seed": seed,
+            "captions": "test images in order, caption (i + i // N) mod k of image i mod N",
+            "noise": f"seed {seed}, row i", "data": dataset.manifest["arguments"],
+        }  # fmt: skip
+        same = {"image": rows, "caption": captions, "class": dataset.class_ids[rows].tolist()}
+        asked = Asked(captions, [dataset.truth[i] for i in rows], which, seed, told, same)
+        same_set = str(config.data), dataset_hash(config.data), config.world, place, resolution
+        instruments, real = (_real.__wrapped__ if weights_folder else _real)(*same_set, weights_folder)
+        at_most = min(resolution, instruments.resolution)
+        pictured = real if rows == list(range(len(dataset))) else Subject(real.images[rows], instruments)
+        return cls(system, dataset, rows, asked, instruments, real, pictured, at_most)
 
-    return run
-
-
-def _inception(drawn: _Subject, real: _Subject, asked: _Asked, pictured: _Subject | None) -> dict[str, Value]:
-    inspector = drawn.instruments.inspector
-    said = " x ".join(which[-1] if which[0] != "color" else f"{which[1]} color" for which in inspector.config.classes)
-    told = asked.protocol | inspector.told | {"classes_are": said}
-    value = inception_score(drawn.reading.classes, protocol=told, seed=asked.seed)
-    if pictured is not None:
-        ceiling = inception_score(pictured.reading.classes, seed=asked.seed, resamples=2).value
-        value = replace(value, protocol=value.protocol | {"on_real_images": round(ceiling, 4)})
-    return {"inception_score": value}
-
-
-def _scored(score: Callable[..., dict[str, Value]]):
-    """Measures of (image features, text features, what was asked, protocol), by the scorer."""
-
-    def run(drawn: _Subject, real: _Subject, asked: _Asked, pictured: _Subject | None) -> dict[str, Value]:
-        told = asked.protocol | _scorer(drawn).told
-        return _with_ceiling(lambda subject: score(*subject.pairs(asked.captions), asked, told), drawn, pictured)
-
-    return run
-
-
-def _scorer(drawn: _Subject):
-    scorer = drawn.instruments.scorer
-    if scorer is None:
-        raise UserError("no scorer knows the words of this dataset: build one with `t2i inspector --data` of it")
-    return scorer
-
-
-def _cross_model(drawn: _Subject, real: _Subject, asked: _Asked, pictured: _Subject | None) -> dict[str, Value]:
-    told = asked.protocol | _scorer(drawn).told | {"encoder": ENCODER}
-    (fake, text), (true, _) = drawn.pairs(asked.captions), real.pairs(asked.captions)
-    return cross_model_values(fake, true, text, told, seed=asked.seed, unit=True)
-
-
-def _retrieval(image: Tensor, text: Tensor, asked: _Asked, told: dict[str, Any]) -> dict[str, Value]:
-    return {"r_precision": r_precision(image, text, seed=asked.seed, same=asked.same, protocol=told)}
-
-
-def _cosine(image: Tensor, text: Tensor, asked: _Asked, told: dict[str, Any]) -> dict[str, Value]:
-    return clip_score(image, text, told | {"encoder": ENCODER}, asked.seed)
-
-
-def _read(*measures: Callable[..., dict[str, Value]]):
-    """Measures of (reading, truths, caption_index, protocol=)."""
-
-    def run(drawn: _Subject, real: _Subject, asked: _Asked, pictured: _Subject | None) -> dict[str, Value]:
-        inspector = drawn.instruments.inspector
-        if not inspector.own:
-            return {}  # an inspector of another world cannot say what is in these pictures
-
-        def measure(subject: _Subject) -> dict[str, Value]:
-            told, values = asked.protocol | inspector.told, {}
-            for one in measures:
-                values |= one(subject.reading, asked.truths, asked.caption_index, protocol=told)
-            return {name: value for name, value in values.items() if _trusted(inspector, name)}
-
-        return _with_ceiling(measure, drawn, pictured)
-
-    return run
-
-
-def _trusted(inspector: Inspector, metric: str) -> bool:
-    """Does the inspector itself read held-out pictures well enough for its answer to say something of a system?"""
-    question = _QUESTIONS.get(metric, metric.removesuffix("_accuracy"))
-    return inspector.accuracy.get(question, 0.0) >= TRUSTED
-
-
-def _with_ceiling(measure, drawn: _Subject, pictured: _Subject | None) -> dict[str, Value]:
-    values = measure(drawn)
-    if pictured is None:
-        return values
-    ceiling = measure(pictured)
-    return {
-        name: replace(value, protocol=value.protocol | _on_real_images(ceiling.get(name)))
-        for name, value in values.items()
-    }
-
-
-def _on_real_images(ceiling: Value | None) -> dict[str, float]:
-    """Nothing where the same measure has no value on real images, such as a share of mistakes without a mistake."""
-    return {} if ceiling is None else {"on_real_images": round(ceiling.value, 4)}
-
-
-def _qualities(reading: Reading, truths, caption_index, protocol) -> dict[str, Value]:
-    kinds = [kind for kind in reading.kinds() if kind not in KINDS]
-    return part_accuracy(reading, truths, caption_index, kinds, protocol)
-
-
-_MEASURES = {
-    "fid": _features(fid, "fid"),
-    "kid": _features(kid, "kid"),
-    "inception_score": _inception,
-    "r_precision": _scored(_retrieval),
-    "clip_score": _scored(_cosine),
-    "cmd": _cross_model,
-    "soa": _read(semantic_object_accuracy, _qualities),
-    "binding": _read(binding_accuracy),
-    "attributes": _read(attribute_accuracy),
-    "layout": _read(layout_accuracy),
-}
-
-
-# which question of the inspector's own accuracy a metric rests on, where the name does not say it
-_QUESTIONS = {
-    "soa_i": "object_recall", "soa_c": "object_recall", "box_iou": "pointing", "binding_accuracy": "color",
-    "binding_leak": "color", "relation_accuracy": "place", "layout_accuracy": "place",
-}  # fmt: skip
-
-
-def caption_plan(dataset: CaptionDataset, n: int) -> tuple[list[int], list[int]]:
-    """Which image's caption row i is drawn for, and which of its captions: images in order, round after round; the
-    caption moves on by one from image to image and from round to round."""
-    size = len(dataset)
-    images = [i % size for i in range(n)]
-    return images, [(i + i // size) % len(dataset.captions[i % size]) for i in range(n)]
-
-
-@torch.no_grad()
-def draw(
-    system: System, captions: Sequence[str], seed: int, batch_size: int = DRAW_BATCH, at_most: int | None = None
-) -> Tensor:
-    """The finest images (n, 3, R, R) of a system in eval mode, on the CPU, rounded to 8 bits a channel; then shrunk to
-    ``at_most`` px, so that 30,000 of them fit in memory."""
-    noise = system.noise(len(captions), seed)
-    parts = []
-    for start in range(0, len(captions), batch_size):
-        rows = slice(start, start + batch_size)
-        images = system.generate(list(captions[rows]), noise[rows]).images[-1].float().cpu()
-        images = ((images + 1) * 127.5).round().clamp(0, 255) / 127.5 - 1
-        parts.append(resize(images, min(images.shape[-1], at_most or images.shape[-1])))
-    return torch.cat(parts)
+    def measured(self, metrics: str | Collection[str] | None, images: Tensor, asked: Asked | None = None):
+        return measure(metrics, Subject(images, self.instruments), self.real, asked or self.asked, self.pictured)
 
 
 def evaluate_run(
     run: Run,
-    metrics: str | Iterable[str] | None = "all",
+    metrics: str | Collection[str] | None = "all",
     n: int | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -296,57 +145,101 @@ def evaluate_run(
 ) -> dict[str, dict[str, Any]]:
     """Measure a finished run on its test split and write metrics.json into its folder (kept: what was not asked anew).
 
-    ``n`` images (default: the profile's) against all real test images. With "fid" comes "fid_untrained", the same
-    measure of the same system before its first step. comparison.png beside metrics.json shows the first real test
-    images and, below each, what was drawn for its caption. Returns {metric: {value, low, high, n, protocol}}.
+    ``n`` images (default: the profile's) against all real test images. With "all", or by its name, comes
+    "fid_untrained": the FID of the same system before its first step. comparison.png beside metrics.json shows the
+    first real test images and, below each, what was drawn for its caption. Returns
+    {metric: {value, low, high, n, protocol}}.
     """
-    groups = chosen_groups(metrics)
-    place = make_accelerator(device, "fp32").device
-    system, config = run.system(place), run.config
-    resolution = system.config.resolutions[-1]
-    dataset = load(config.data, "test", (resolution,))
-    n = n or profile(config.profile).evaluation_images
-    rows, which = caption_plan(dataset, n)
-    captions = [dataset.caption(i, k) for i, k in zip(rows, which, strict=True)]
-    told = {
-        "split": "test", "images": n, "captions_per_image": 1, "resolution": resolution, "seed": seed,
-        "captions": "test images in order, caption (i + i // N) mod k of image i mod N", "noise": f"seed {seed}, row i",
-        "data": dataset.manifest["arguments"],
-    }  # fmt: skip
-    same = {"image": rows, "caption": captions, "class": dataset.class_ids[rows].tolist()}
-    asked = _Asked(captions, [dataset.truth[i] for i in rows], which, seed, told, same)
-    instruments = _Instruments(config.world, place, weights_folder)
-    at_most = min(resolution, instruments.resolution)
-    real = _Subject(all_images(dataset, at_most), instruments)
-    pictured = real if rows == list(range(len(dataset))) else _Subject(real.images[rows], instruments)
-    drawn = _Subject(draw(system, captions, seed, batch_size, at_most), instruments)
-    values = _measure(metrics, drawn, real, asked, pictured)
-    if "fid" in groups and "fid" in values:
-        before = draw(untrained(run, system, captions), captions, seed, batch_size, at_most)
-        values["fid_untrained"] = _measure("fid", _Subject(before, instruments), real, asked, None)["fid"]
+    every = wants_all(metrics)
+    asked = () if every else (metrics,) if isinstance(metrics, str) else tuple(metrics)
+    groups = "all" if every else chosen_groups([name for name in asked if name != UNTRAINED])
+    here = _Setting.of(run, n, seed, device, weights_folder)
+    system, captions = here.system, here.asked.captions
+    values = here.measured(groups, draw(system, captions, seed, batch_size, here.at_most))
+    if UNTRAINED in asked or every and "fid" in values:
+        before = draw(untrained(run, system, captions), captions, seed, batch_size, here.at_most)
+        values[UNTRAINED] = here.measured("fid", before)["fid"]
     found = run.metrics | {name: value.to_dict() for name, value in values.items()}
-    write_json(run.folder / "metrics.json", found)
-    shown = range(min(SHOWN, n))
-    pairs = torch.cat([dataset.images([rows[i] for i in shown]), draw(system, captions[: len(shown)], seed)])
+    write_json(run.folder / METRICS, found)
+    shown = here.rows[:SHOWN]
+    pairs = torch.cat([here.dataset.images(shown), draw(system, captions[: len(shown)], seed)])
     save_grid(pairs, run.folder / "comparison.png", columns=len(shown))
     return found
 
 
-def untrained(run: Run, system: System, captions: Sequence[str]) -> System:
-    """The run's system as it was before its first step, reading words as now; batch norms settled on its own images, so
-    that it is judged by its weights and not by statistics that were never measured."""
-    config = run.config
-    switches = run.system_config | {"resolutions": tuple(run.system_config["resolutions"])}
-    fresh = systems.create(config.system, config.profile, matcher=system.matcher, seed=config.seed, **switches)
-    fresh = fresh.to(system.device)
-    noise = fresh.noise(DRAW_BATCH * SETTLE_BATCHES, seed=1)
+def evaluate_stages(
+    run: Run,
+    metrics: str | Collection[str] | None = ("fid", "cmd"),
+    n: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    weights_folder: str | Path | None = None,
+) -> list[dict[str, dict[str, Any]]]:
+    """The same measures of the image of every stage, coarse to fine, as GR-GAN's Table 6 and Fig. 3 have them.
 
-    def batches():
-        for part in range(0, min(len(captions), len(noise)), DRAW_BATCH):
-            chosen = list(captions[part : part + DRAW_BATCH])
-            if len(chosen) > 1:  # batch statistics of one image say nothing
-                yield fresh.generator_inputs(fresh.matcher.encode_text(chosen), noise[part : part + len(chosen)])
+    All stages come from one pass over the captions and noise of :func:`evaluate_run`; each image is brought to the
+    instruments' resolution (enlarged bilinearly) and compared with the real images at full size, so that a coarse
+    stage is measured by what it lacks. Written into the run's folder as stages.json; each protocol says "stage" (from
+    1), "stages" and the stage's "resolution". Returns [{metric: {value, low, high, n, protocol}}], one a stage.
+    """
+    chosen_groups(metrics)
+    here = _Setting.of(run, n, seed, device, weights_folder)
+    size = here.instruments.resolution
+    drawn = draw_stages(here.system, here.asked.captions, seed, size)
+    found = []
+    for stage, (resolution, images) in enumerate(drawn, start=1):
+        told = {"stage": stage, "stages": len(drawn), "resolution": resolution, "brought_to": f"{size} px, bilinear"}
+        values = here.measured(metrics, images, replace(here.asked, protocol=here.asked.protocol | told))
+        found.append({name: value.to_dict() for name, value in values.items()})
+    write_json(run.folder / STAGES, found)
+    return found
 
-    with torch.no_grad():
-        settle(fresh.generator, batches())
-    return fresh.eval().requires_grad_(False)
+
+def evaluate_folder(
+    folder: str | Path,
+    data: str | Path,
+    metrics: str | Collection[str] | None = "all",
+    world: str | None = None,
+    out: str | Path | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    weights_folder: str | Path | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Measure a folder of images with captions, made by any program, against the test images of a prepared dataset.
+
+    ``folder``: see `picture_folder` for how it gives captions, and :func:`read_folder` for how images are read and
+    what is refused. ``data``: the prepared dataset. ``world``: whose instruments look, if not those of the dataset's
+    name. The groups that ask for the truth about each image give nothing with "all" and are refused by name. The result
+    is written to ``out`` (metrics.json in the folder), where values of the same images against the same data are kept
+    that were not asked anew. Returns {metric: {value, low, high, n, protocol}}.
+    """
+    _refuse_truth(metrics)
+    manifest = read_manifest(data)
+    if world is not None:
+        nearest(world, {*weights.available(), *weights.available(folder=weights_folder)}, "world with instruments")
+    world = world or manifest["name"]
+    instruments = Instruments(world, make_accelerator(device, "fp32").device, weights_folder)
+    path = Path(out or Path(folder).expanduser() / METRICS)
+    before = read_measures(path)
+    pictures = read_folder(folder, instruments.resolution)
+    told = pictures.told | {"split": "test", "data": manifest["arguments"], "world": world, "seed": seed}
+    if instruments.scorer is not None:
+        told |= unknown_words(instruments.scorer.vocabulary, pictures.captions)
+    real = Subject(real_images(data, instruments.resolution), instruments)
+    n = len(pictures.captions)
+    asked = Asked(pictures.captions, [{}] * n, [0] * n, seed, told, {"caption": pictures.captions})
+    values = measure(metrics, Subject(pictures.images, instruments), real, asked)
+    same = ("content", "data", "world")
+    kept = {k: v for k, v in before.items() if all(v["protocol"].get(key) == told[key] for key in same)}
+    found = kept | {name: value.to_dict() for name, value in values.items()}
+    write_json(path, found)
+    return found
+
+
+def _refuse_truth(metrics: str | Collection[str] | None) -> None:
+    for group in () if wants_all(metrics) else chosen_groups(metrics):
+        if group in OF_TRUTH:
+            raise UserError(
+                f"{group} asks what the truth about each image says, and a folder of images holds none: "
+                f"choose from {', '.join(OF_IMAGES)}"
+            )

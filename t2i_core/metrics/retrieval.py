@@ -69,19 +69,31 @@ def recall_at_k(
     down.
     """
     image, text = unit_rows(image_features, text_features)
-    n, groups = len(image), _groups(same, len(image))
+    return recall_of_scores(image @ text.T, k, same, {**(protocol or {}), "score": "cosine"})
+
+
+def recall_of_scores(
+    scores: ArrayLike | Tensor,
+    k: Sequence[int] = (1, 5, 10),
+    same: Mapping[str, Sequence] | None = None,
+    protocol: Mapping[str, Any] | None = None,
+) -> dict[str, dict[int, Value]]:
+    """:func:`recall_at_k` from any scores (n images, n captions), the pairs on the diagonal."""
+    scores = torch.as_tensor(scores).to(torch.float64)
+    n = len(scores)
+    if scores.shape != (n, n) or not scores.isfinite().all():
+        raise ValueError(f"scores must be a square of finite numbers, images by captions, not {tuple(scores.shape)}")
     if n < max(k):
         raise UserError(f"recall at {max(k)} among {n} images means nothing: measure at least {max(k)} images")
+    groups = _groups(same, n)
     found: dict[str, dict[int, Value]] = {}
-    for name, asking, answering in (("image_to_text", image, text), ("text_to_image", text, image)):
+    for name, asked in (("image_to_text", scores), ("text_to_image", scores.T)):
         before = []
         for rows in torch.arange(n).split(CHUNK):
-            scores = asking[rows] @ answering.T
-            own = (asking[rows] * answering[rows]).sum(1, keepdim=True)
-            ahead = (scores >= own - 1e-12) & ~_together(groups, rows)
-            before.append(ahead.sum(1))
+            own = asked[rows, rows][:, None]
+            before.append(((asked[rows] >= own - 1e-12) & ~_together(groups, rows)).sum(1))
         rank = torch.cat(before)
-        said = {**(protocol or {}), "score": "cosine", "among": n}
+        said = {**(protocol or {}), "among": n}
         found[name] = {top: proportion((rank < top).numpy(), protocol={**said, "k": top}) for top in k}
     return found
 

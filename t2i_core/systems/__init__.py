@@ -12,12 +12,19 @@ from t2i_core.matcher import Matcher
 from t2i_core.systems.alr_gan import ALRGAN
 from t2i_core.systems.attngan import AttnGAN
 from t2i_core.systems.base import Generated, System, SystemConfig
+from t2i_core.systems.cgan import CGAN
 from t2i_core.systems.df_gan import DFGAN
 from t2i_core.systems.dm_gan import DMGAN
 from t2i_core.systems.galip import GALIP
+from t2i_core.systems.gan_cls import GANCLS
+from t2i_core.systems.gr_gan import GRGAN
 from t2i_core.systems.ratlip import RATLIP
+from t2i_core.systems.sdn import SDN
+from t2i_core.systems.stackgan import StackGAN
 
-_SYSTEMS: dict[str, type[System]] = {system.name: system for system in (AttnGAN, DMGAN, ALRGAN, DFGAN, GALIP, RATLIP)}
+_STUDY: tuple[type[System], ...] = (CGAN, GANCLS, StackGAN, SDN)
+_ALL: tuple[type[System], ...] = (*_STUDY, AttnGAN, DMGAN, GRGAN, ALRGAN, DFGAN, GALIP, RATLIP)
+_SYSTEMS = {system.name: system for system in _ALL}
 
 __all__ = [
     "Generated",

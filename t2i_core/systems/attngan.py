@@ -23,19 +23,43 @@ from t2i_core.blocks import (
     initialise,
     up_block,
 )
-from t2i_core.config import UserError
+from t2i_core.config import Profile, UserError, nearest
 from t2i_core.data import Batch
 from t2i_core.matcher import Matcher
 from t2i_core.ssm import similarity_matrix, text_vision_matrix
 from t2i_core.systems.base import Generated, System, SystemConfig
 from t2i_core.text_encoder import Text
 
+PUBLISHED_LAMBDA = 5.0
+
 
 @dataclass(frozen=True)
 class AttnGANConfig(SystemConfig):
-    lambda_damsm: float = 5.0  # AttnGAN's lambda, ALR-GAN's lambda_2; a profile sets it (5 on CUB, 50 on COCO)
+    """``encoder``: the matching model that reads the captions and judges the images, "damsm" or GR-GAN's "itm".
+
+    The matching loss is lambda (lambda_1 L_sentence + lambda_2 L_words): lambda is AttnGAN's, ALR-GAN's lambda_2;
+    lambda_1 and lambda_2 are GR-GAN's (E9). Published are 5 (CUB; 50 on COCO), 1, 1 with DAMSM, and 1, 4, 1 with ITM. A
+    smaller profile weighs all matching losses less (ours), by the same factor: lambda is 1/5 of its DAMSM's with ITM.
+    """
+
+    encoder: str = "damsm"
+    lambda_damsm: float = PUBLISHED_LAMBDA
+    lambda1: float = 1.0
+    lambda2: float = 1.0
     lambda_kl: float = 1.0  # of the conditioning augmentation, in the published code
     mismatch: bool = False  # real images with another image's caption as fakes: in the published code, in no equation
+
+    def __post_init__(self):
+        nearest(self.encoder, AttnGAN.matchers, "encoder")
+        for name in ("lambda_damsm", "lambda1", "lambda2", "lambda_kl"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name} {getattr(self, name)} is negative: choose 0 (no such loss) or more")
+
+    @classmethod
+    def of(cls, p: Profile, **switches) -> AttnGANConfig:
+        itm = switches.get("encoder", cls.encoder) == "itm"
+        own = {"lambda_damsm": p.lambda_damsm / PUBLISHED_LAMBDA} if itm else {}
+        return super().of(p, **(own | switches))
 
 
 class WordAttention(nn.Module):
@@ -89,17 +113,24 @@ class Generator(nn.Module):
         )
         self.heads = nn.ModuleList(image_head(c.ngf) for _ in c.resolutions)
 
+    def read(self, stage: int, text: Text) -> Text:
+        """What stage 1, 2, ... reads of the text: here all of it."""
+        return text
+
     def forward(self, text: Text, noise: Tensor) -> Generated:
         z, epsilon = noise[:, : self.noise_dim], noise[:, self.noise_dim :]
         condition, mu, log_variance = self.condition(text.sentence, epsilon)
         features = [self.initial(torch.cat([condition, z], 1))]
         attention = []
         for stage in self.stages:
-            refined, theta = stage(features[-1], text)
+            refined, theta = stage(features[-1], self.read(len(features), text))
             features.append(refined)
-            attention.append(theta)
+            attention += [] if theta is None else [theta]
         images = [head(h) for head, h in zip(self.heads, features, strict=True)]
         return Generated(images, attention, features, extras={"mu": mu, "log_variance": log_variance})
+
+
+ITM = {"encoder": "itm", "lambda1": 4.0, "lambda2": 1.0}  # as GR-GAN weighs it
 
 
 class AttnGAN(System):
@@ -107,8 +138,15 @@ class AttnGAN(System):
 
     name = "attngan"
     paper = "AttnGAN"
+    matchers = ("damsm", "itm")
     Config = AttnGANConfig
-    variants = {"default": {}, "mismatch": {"mismatch": True}, "no-damsm": {"lambda_damsm": 0.0}}
+    variants = {
+        "default": {},
+        "brief": {},  # the whole system, trained as briefly as its ablations
+        "mismatch": {"mismatch": True},
+        "no-damsm": {"lambda_damsm": 0.0},
+        "itm": ITM,
+    }
 
     def __init__(self, config: AttnGANConfig, matcher: Matcher):
         super().__init__(config, matcher)
@@ -149,7 +187,13 @@ class AttnGAN(System):
             losses[f"g{i}"] = bce_generator(judge.judge_alone(drawn), judge.judge_with(drawn, out.text.sentence))
         if self.config.lambda_kl:
             losses["kl"] = self.config.lambda_kl * conditioning_kl(out.extras["mu"], out.extras["log_variance"])
-        if self.config.lambda_damsm:
-            matching = self.matcher.losses(out.images[-1], out.text, batch.class_ids)
-            losses |= {f"damsm_{name}": self.config.lambda_damsm * loss for name, loss in matching.items()}
-        return losses
+        return losses | self.matching(out.images[-1], out.text, batch.class_ids)
+
+    def matching(self, images: Tensor, text: Text, class_ids: Tensor, stage: str = "", **weights: float) -> dict:
+        """lambda (lambda_1 L_sentence + lambda_2 L_words), as "damsm_sentence", "itm_words", ...; what weighs 0 is not
+        computed. ``weights`` (sentence, words) take the place of lambda_1 and lambda_2."""
+        c = self.config
+        weights = {n: c.lambda_damsm * w for n, w in (weights or {"words": c.lambda2, "sentence": c.lambda1}).items()}
+        terms = [name for name, weight in weights.items() if weight]
+        found = self.matcher.losses(images, text, class_ids, terms) if terms else {}
+        return {f"{self.matcher.kind}{stage}_{name}": weights[name] * loss for name, loss in found.items()}

@@ -79,6 +79,11 @@ class System(nn.Module):
         super().__init__()
         if matcher.kind not in self.matchers:
             raise UserError(f"{self.name} is built on {' or '.join(self.matchers)}, not on {matcher.kind}")
+        if matcher.kind != getattr(config, "encoder", matcher.kind):
+            raise UserError(
+                f"this {self.name} reads {config.encoder}'s sentences and is given a model of kind {matcher.kind}: "
+                f'choose encoder="{matcher.kind}" or another model'
+            )
         self.config = config
         self.matcher = matcher.freeze()
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from t2i_core.blocks import doublings_from_four
-from t2i_core.config import UserError, nearest
+from t2i_core.config import nearest
 from t2i_core.matcher import Matcher
 from t2i_core.systems.base import Generated
 from t2i_core.systems.one_stage import JointVerdict, OneStageConfig, OneStageSystem, up_blocks
@@ -99,9 +99,4 @@ class DFGAN(OneStageSystem):
 
     def __init__(self, config: DFGANConfig, matcher: Matcher):
         super().__init__(config, matcher)
-        if matcher.kind != config.encoder:
-            raise UserError(
-                f"this df-gan reads {config.encoder}'s sentences and is given a model of kind {matcher.kind}: choose "
-                f'encoder="{matcher.kind}" or another model'
-            )
         self.generator, self.discriminators = Generator(config), Discriminator(config)

@@ -21,7 +21,6 @@ from t2i_core.affine import RecurrentAffine
 from t2i_core.clip import CLIP, Seen, similarity
 from t2i_core.config import UserError
 from t2i_core.data import Batch
-from t2i_core.shuffle_attention import ShuffleAttention
 from t2i_core.systems.base import Generated
 from t2i_core.systems.one_stage import JointVerdict, OneStageConfig, OneStageSystem, conv, up_blocks
 from t2i_core.text_encoder import Text
@@ -52,7 +51,10 @@ class GALIPConfig(OneStageConfig):
 
 
 class BridgeBlock(nn.Module):
-    """Two convolutions, each followed by two affines and leaky ReLUs, beside the input (B, C, G, G)."""
+    """Two convolutions, each followed by two affines and leaky ReLUs, beside the input (B, C, G, G).
+
+    The two affines behind a convolution are one of RATLIP's RATBLKs; ``second`` makes the convolution between the two.
+    """
 
     def __init__(self, channels: int, middle: int, second: Callable[[int, int], nn.Module] = conv):
         super().__init__()
@@ -70,17 +72,14 @@ class BridgeBlock(nn.Module):
 class Bridge(nn.Module):
     """The code (B, code_channels, G, G) -> what the image generator starts from (B, 8 ngf, G, G), through the ViT.
 
-    ``affine`` modulates all blocks, step by step (4 steps a block); with ``attention`` a shuffle attention stands
-    between each two blocks, as RATLIP III-C has it.
+    ``affine`` modulates all blocks, step by step (4 steps a block); ``second`` makes each block's second convolution.
     """
 
-    def __init__(self, c: GALIPConfig, clip: CLIP, affine: nn.Module, attention: bool, second: Callable = conv):
+    def __init__(self, c: GALIPConfig, clip: CLIP, affine: nn.Module, second: Callable[[int, int], nn.Module] = conv):
         super().__init__()
         channels, width = c.code_channels, clip.config.width
         self.blocks = nn.ModuleList(BridgeBlock(channels, c.middle_channels, second) for _ in range(BRIDGE_BLOCKS))
         self.affine = affine
-        between = BRIDGE_BLOCKS - 1 if attention else 0
-        self.attention = nn.ModuleList(ShuffleAttention(channels) for _ in range(between))
         self.prompts = nn.Linear(c.noise_dim + c.text_dim, len(clip.config.prompt_blocks) * width)
         self.into = nn.Conv2d(channels, width, 5, padding=2)
         self.out_of = nn.Conv2d(width, 8 * c.ngf, 5, padding=2)
@@ -95,10 +94,8 @@ class Bridge(nn.Module):
             states.append(state.h)
             return residual
 
-        for k, block in enumerate(self.blocks):
+        for block in self.blocks:
             x = block(x, modulate)
-            if k < len(self.attention):
-                x = self.attention[k](x)
         prompts = self.prompts(torch.cat([z, sentence], 1)).unflatten(1, (-1, clip.config.width))
         feature = self.into(x)
         return self.out_of(feature + MAPPED * clip.through(feature, prompts)), torch.stack(states, 1)
@@ -192,7 +189,7 @@ class GALIP(OneStageSystem):
     def build_generator(self) -> nn.Module:
         c = self.config
         affine = RecurrentAffine(c.text_dim, c.noise_dim, 0, affine_channels(c))
-        return Generator(c, Bridge(c, self.matcher, affine, attention=False), self.matcher.config.grid)
+        return Generator(c, Bridge(c, self.matcher, affine), self.matcher.config.grid)
 
     def generator_inputs(self, text: Text, noise: Tensor) -> tuple:
         return text, noise, self.matcher

@@ -1,4 +1,4 @@
-"""RATLIP: GALIP with one LSTM cell through all affines of the bridge, and shuffle attention between its blocks.
+"""RATLIP: GALIP with one LSTM cell through all affines of the bridge, and shuffle attention inside its blocks.
 
 The published code differs from the paper (one modulation for a whole batch, no state between affines, no start from
 noise, other convolutions in the image generator). Its structure is here as ``as_published``: 53,771,379 trainable
@@ -21,6 +21,7 @@ from t2i_core.config import UserError, nearest, profile
 from t2i_core.shuffle_attention import ShuffleAttention
 from t2i_core.systems.base import System
 from t2i_core.systems.galip import GALIP, Bridge, GALIPConfig, Generator, affine_channels
+from t2i_core.systems.one_stage import conv
 
 HIDDEN = (0, 4, 8, 16, 32, 64, 128)  # the paper's Table II
 UNUSED = 2 * (768 * 768 + 768)  # parameters of the published discriminator that take no part
@@ -43,6 +44,11 @@ class RATLIPConfig(GALIPConfig):
         nearest(self.lstm, ("shared", "per-affine"), "lstm")
         if self.hidden < 0:
             raise UserError(f"hidden {self.hidden} is negative: choose 0 (no recurrence) or more")
+
+
+def attended(inputs: int, outputs: int) -> nn.Sequential:
+    """Shuffle attention between two RATBLKs (RATLIP III-C): on what the convolution between them gives."""
+    return nn.Sequential(conv(inputs, outputs), ShuffleAttention(outputs))
 
 
 class SAConv(nn.Module):
@@ -86,10 +92,10 @@ class RATLIP(GALIP):
         channels = affine_channels(c)
         if c.as_published:
             affine: nn.Module = PublishedRecurrentAffine(c.text_dim, c.noise_dim, c.hidden, channels)
-            bridge = Bridge(c, self.matcher, affine, attention=False, second=SAConv)
+            bridge = Bridge(c, self.matcher, affine, second=SAConv)
             return Generator(c, bridge, grid, conv=SAConv)
         affine = RecurrentAffine(c.text_dim, c.noise_dim, c.hidden, channels, c.lstm)
-        return Generator(c, Bridge(c, self.matcher, affine, c.attention), grid)
+        return Generator(c, Bridge(c, self.matcher, affine, attended if c.attention else conv), grid)
 
     @classmethod
     def check_training(cls, config: RATLIPConfig, variant: str) -> None:
