@@ -23,12 +23,12 @@ HEARTBEAT = 30.0  # seconds between lines that say what runs
 class Notebook:
     """A notebook by its file name without .ipynb, and those that must have run before it.
 
-    One that is to run `alone` trains with all cores: it waits for those that run side by side, and they for it.
+    ``minutes``: about how long it takes on one core at `mini`; what a long chain waits for starts first.
     """
 
     name: str
     needs: tuple[str, ...] = ()
-    alone: bool = False
+    minutes: float = 1.0
 
 
 class Plan:
@@ -54,7 +54,7 @@ class Plan:
         self.dependents = {name: self._dependents(name) for name in self.notebooks}
 
     def run(self, workers: Jobs) -> None:
-        """Start whatever can start, the one that most others wait for first, until nothing is left to start."""
+        """Start whatever can start, the beginning of the longest chain first, until nothing is left to start."""
         profile, n = self.parameters["profile"], len(self.notebooks)
         self.say(f"reproduction at profile {profile} in {self.out}: {n} notebooks, {workers.slots} at a time")
         for name in self.notebooks:
@@ -66,7 +66,7 @@ class Plan:
         beat = time.monotonic()
         while self.waiting or workers.running:
             self._skip_hopeless()
-            for name in self._ready(workers)[: workers.free]:
+            for name in self._ready()[: workers.free]:
                 self._start(name, workers)
             for job in workers.finished():
                 self._finished(job, workers)
@@ -114,7 +114,7 @@ class Plan:
 
     def _start(self, name: str, workers: Jobs) -> None:
         others = set(self.waiting) - {name} - self.dependents[name]
-        threads = workers.threads(alone=self.notebooks[name].alone or not (workers.running or others))
+        threads = workers.threads(alone=not (workers.running or others))
         self.waiting.remove(name)
         for old in (f"{name}.ipynb", f"{name}.failed.ipynb"):
             (self.out / "notebooks" / old).unlink(missing_ok=True)
@@ -154,15 +154,16 @@ class Plan:
                 self._remember(name, status=SKIPPED, seconds=0.0)
                 self.say(f"skipped  {name}: it needs {', '.join(bad)}")
 
-    def _ready(self, workers: Jobs) -> list[str]:
+    def _ready(self) -> list[str]:
         def can_start(name: str) -> bool:
             return all(n not in self.waiting and self._status(n) == DONE for n in self.notebooks[name].needs)
 
-        if any(self.notebooks[name].alone for name in workers.running):
-            return []
-        ready = sorted(filter(can_start, self.waiting), key=lambda name: -len(self.dependents[name]))
-        side_by_side = [name for name in ready if not self.notebooks[name].alone]
-        return side_by_side if side_by_side or workers.running else ready[:1]
+        return sorted(filter(can_start, self.waiting), key=self._minutes_from, reverse=True)
+
+    def _minutes_from(self, name: str) -> float:
+        """How long it takes from here to the end of the longest chain of notebooks that need this one."""
+        after = [self._minutes_from(n.name) for n in self.notebooks.values() if name in n.needs]
+        return self.notebooks[name].minutes + max(after, default=0.0)
 
     def _dependents(self, name: str) -> set[str]:
         direct = {n.name for n in self.notebooks.values() if name in n.needs}

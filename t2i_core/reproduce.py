@@ -37,15 +37,15 @@ MAX_JOBS = 4  # each kernel holds a torch of its own in memory
 
 NOTEBOOKS = (
     Notebook("00_start_here"),
-    Notebook("01_captions_and_matching"),
-    Notebook("02_attngan_baseline", needs=("01_captions_and_matching",)),
+    Notebook("01_captions_and_matching", minutes=3),
+    Notebook("02_attngan_baseline", needs=("01_captions_and_matching",), minutes=2),
     Notebook("03_ssm_tvm_reconstruction", needs=("01_captions_and_matching",)),
     Notebook("04_alr_weights", needs=("01_captions_and_matching",)),
     Notebook("05_lvr", needs=("01_captions_and_matching",)),
-    Notebook("06_training_alr_gan", needs=("01_captions_and_matching", "02_attngan_baseline"), alone=True),
-    Notebook("07_rat_lstm"),
-    Notebook("08_training_ratlip", needs=("07_rat_lstm",), alone=True),
-    Notebook("09_gradual_refinement", needs=("01_captions_and_matching", "02_attngan_baseline"), alone=True),
+    Notebook("06_training_alr_gan", needs=("01_captions_and_matching", "02_attngan_baseline"), minutes=5),
+    Notebook("07_rat_lstm", minutes=4),
+    Notebook("08_training_ratlip", needs=("07_rat_lstm",), minutes=11),
+    Notebook("09_gradual_refinement", needs=("01_captions_and_matching", "02_attngan_baseline"), minutes=8),
     Notebook("10_cross_model_distance", needs=("01_captions_and_matching", "02_attngan_baseline")),
 )
 

@@ -164,6 +164,17 @@ def test_notebooks_get_their_parameters_this_interpreter_and_their_share_of_thre
     assert (noted.input_path, noted.output_path) == ("right.ipynb", "right.ipynb")
 
 
+def test_what_a_long_chain_waits_for_starts_first(tmp_path, monkeypatch):
+    table = (Notebook("short"), Notebook("long", minutes=5), Notebook("first"), Notebook("then", ("first",), minutes=9))
+    for notebook in table:
+        write_notebook(tmp_path, notebook.name, ["1"])
+    read = {n.name: nbformat.read(tmp_path / f"{n.name}.ipynb", 4) for n in table}
+    (tmp_path / "out").mkdir()
+    parameters = {"profile": "mini", "seed": 0, "run_dir": "out", "device": "cpu"}
+    made = notebook_plan.Plan(tmp_path / "out", table, read, parameters)
+    assert made._ready() == ["first", "long", "short"]  # "then" has to wait, and 10 minutes hang on "first"
+
+
 def test_a_notebook_that_runs_alone_gets_all_threads(tmp_path):
     workers = Jobs(tmp_path, tmp_path, {}, slots=2)
     assert workers.threads(alone=True) == reproduce.cores()
