@@ -79,6 +79,8 @@ class CaptionDataset:
         # an image without a class is a class of its own, apart from all real ones
         self.class_ids = torch.where(classes >= 0, classes, -1 - torch.arange(len(classes)))
         self._pixels: dict[int, Tensor] = {}
+        self._vocabularies: dict[int, Vocabulary] = {}
+        self._tokens: dict[str, Tokens] = {}
         self.device = torch.device("cpu")
 
     def __len__(self) -> int:
@@ -165,7 +167,17 @@ class CaptionDataset:
 
     def vocabulary(self, max_words: int = 18) -> Vocabulary:
         """Every word of this split's captions."""
-        return Vocabulary.build((caption for captions in self.captions for caption in captions), max_words=max_words)
+        if max_words not in self._vocabularies:
+            every = (caption for captions in self.captions for caption in captions)
+            self._vocabularies[max_words] = Vocabulary.build(every, max_words=max_words)
+        return self._vocabularies[max_words]
+
+    def tokens(self, vocabulary: Vocabulary) -> Tokens:
+        """All captions, one image's after another's, read once for all runs that share this dataset."""
+        if vocabulary.hash not in self._tokens:
+            every = [caption for captions in self.captions for caption in captions]
+            self._tokens[vocabulary.hash] = vocabulary.tokenize(every)
+        return self._tokens[vocabulary.hash]
 
 
 def _shrink(pixels: Tensor, resolution: int) -> Tensor:
@@ -196,7 +208,7 @@ class BatchStream:
         counts = [len(captions) for captions in dataset.captions]
         self._counts = torch.tensor(counts)
         self._first = self._counts.cumsum(0) - self._counts
-        tokens = vocabulary.tokenize([caption for captions in dataset.captions for caption in captions])
+        tokens = dataset.tokens(vocabulary)
         self._ids, self._lengths = tokens.ids, tokens.lengths
         self._order: dict[int, Tensor] = {}
 

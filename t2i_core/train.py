@@ -14,9 +14,10 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -53,7 +54,7 @@ def train(config: RunConfig, run_dir: str | Path, device: str = "auto", show_pro
     if run := finished(config, folder):
         return run
     accelerator = make_accelerator(device, config.precision)
-    dataset = load(config.data, "train", resolutions).to(accelerator.device)
+    dataset = training_set(config.data, resolutions, accelerator.device)
     if accelerator.is_main_process:  # a folder that cannot be written to is heard of before the work, not after it
         atomic_write(folder / ".writable", b"").unlink()
     matcher = _matcher(config, folder, dataset, p, accelerator)
@@ -96,6 +97,17 @@ def dataset_hash(folder: str | Path) -> str:
     files = read_manifest(folder)["files"]
     listed = sorted((name, entry["sha256"]) for name, entry in files.items() if name.endswith(".arrow"))
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:12]
+
+
+def training_set(data: str | Path, resolutions: Sequence[int], device: torch.device) -> CaptionDataset:
+    """The training images, decoded on ``device``. The last one is kept: runs that one process trains one after the
+    other mostly share it, and decoding takes longer than a short run's steps."""
+    return _training_set(str(data), dataset_hash(data), tuple(resolutions), device)
+
+
+@lru_cache(maxsize=1)
+def _training_set(data: str, content: str, resolutions: tuple[int, ...], device: torch.device) -> CaptionDataset:
+    return load(data, "train", resolutions).to(device)
 
 
 def _matcher(config: RunConfig, folder: Path, dataset: CaptionDataset, p, accelerator) -> Matcher:

@@ -15,7 +15,7 @@ from t2i_core.config import MADE_BY, Profile, RunConfig, profile, project_root, 
 from t2i_core.data import CaptionDataset, load
 from t2i_core.matcher import Matcher
 from t2i_core.runs import Run, progress
-from t2i_core.train import finished, make_accelerator, train
+from t2i_core.train import finished, make_accelerator, train, training_set
 from t2i_core.trainers import train_side_by_side
 
 
@@ -48,7 +48,7 @@ class Workbench:
         """A pre-trained matching model of this run folder, on the CPU; trained now if it is not there yet."""
         folder = self.matcher_folder(kind)
         if not (folder / "matcher.json").exists():
-            data = load(self.data, "train", self.profile.resolutions).to(make_accelerator(self.device).device)
+            data = training_set(self.data, self.profile.resolutions, make_accelerator(self.device).device)
             title = encoders.KINDS[kind].title
             shown, base = (lambda steps: progress(steps, title)), self.matcher_folder("clip")
             encoders.trained(kind, data, folder, self.profile, self.seed, shown, base)

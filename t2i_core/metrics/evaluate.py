@@ -87,12 +87,14 @@ def evaluate_images(
 @lru_cache(maxsize=4)
 def _real(
     data: str, content: str, world: str, place: torch.device, resolution: int, weights_folder: str | Path | None
-) -> tuple[Instruments, Subject]:
-    """The instruments and the real test images, which the runs of one notebook are all measured against; what a network
-    sees in them is computed once. ``content`` changes with the dataset's rows."""
+) -> tuple[CaptionDataset, Instruments, Subject]:
+    """The test set, the instruments and the real images, which the runs of one notebook are all measured against.
+
+    What a network sees in them is computed once. ``content`` changes with the dataset's rows.
+    """
     instruments = Instruments(world, place, weights_folder)
-    images = all_images(load(data, "test", (resolution,)), min(resolution, instruments.resolution))
-    return instruments, Subject(images, instruments)
+    dataset = load(data, "test", (resolution,))
+    return dataset, instruments, Subject(all_images(dataset, min(resolution, instruments.resolution)), instruments)
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ class _Setting:
         place = make_accelerator(device, "fp32").device
         system, config = run.system(place), run.config
         resolution = system.config.resolutions[-1]
-        dataset = load(config.data, "test", (resolution,))
+        same_set = str(config.data), dataset_hash(config.data), config.world, place, resolution
+        dataset, instruments, real = (_real.__wrapped__ if weights_folder else _real)(*same_set, weights_folder)
         n = n or profile(config.profile).evaluation_images
         rows, which = caption_plan(dataset, n)
         captions = [dataset.caption(i, k) for i, k in zip(rows, which, strict=True)]
@@ -124,8 +127,6 @@ class _Setting:
         }  # fmt: skip
         same = {"image": rows, "caption": captions, "class": dataset.class_ids[rows].tolist()}
         asked = Asked(captions, [dataset.truth[i] for i in rows], which, seed, told, same)
-        same_set = str(config.data), dataset_hash(config.data), config.world, place, resolution
-        instruments, real = (_real.__wrapped__ if weights_folder else _real)(*same_set, weights_folder)
         at_most = min(resolution, instruments.resolution)
         pictured = real if rows == list(range(len(dataset))) else Subject(real.images[rows], instruments)
         return cls(system, dataset, rows, asked, instruments, real, pictured, at_most)
