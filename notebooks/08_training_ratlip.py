@@ -300,7 +300,7 @@ figures.curves({name: runs["toy-birds"][name].log() for name in system_names}, [
 # ### What it draws, step by step
 
 # %%
-figures.grids_by_step(runs["toy-birds"]["RATLIP"].folder, steps=3, width=3.6)
+figures.grids_by_step(runs["toy-birds"]["RATLIP"].folder, steps=3, width=3.2)
 
 # %% [markdown]
 # Captions and noise are the same in every panel. First one grey for all, then light and dark where a bird and its
@@ -311,13 +311,13 @@ figures.grids_by_step(runs["toy-birds"]["RATLIP"].folder, steps=3, width=3.6)
 # the same noise for all:
 
 # %%
-picked = [0, 1, 2, 3, 5, 8, 13]
+picked = [0, 1, 2, 3, 5, 8]
 titles = [min(test.captions[i], key=len) for i in picked]  # each picture's shortest
 rows = {"real": test.images(picked)} | {name: draw(one, titles, seed) for name, one in drawers["toy-birds"].items()}
 teaching.picture_rows(rows, titles)
 
 # %% [markdown]
-# Look down a column, and for colours that wander from one part to another. Seven captions that somebody picked prove
+# Look down a column, and for colours that wander from one part to another. Six captions that somebody picked prove
 # nothing (the paper's figure has as few); the next section counts.
 #
 # ## 4. Numbers
@@ -666,7 +666,7 @@ rows = {}
 for name in ("GALIP", "RATLIP"):
     drawer = drawers["toy-faces"][name]
     for caption in pair:
-        rows[f"{name}, {caption.split()[3]}"] = draw(drawer, [caption] * 7, seed)
+        rows[f"{name}, {caption.split()[3]}"] = draw(drawer, [caption] * 5, seed)
 teaching.picture_rows(rows)
 
 # %% [markdown]
