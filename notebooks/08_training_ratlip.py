@@ -841,3 +841,5 @@ figures.image_grid(together, [""] * 6 + [captions[i] for i in worst], columns=6)
 # assert 0.0 <= leak(caption, caption.replace("photo", "portrait")) <= 1.0  # print it: what should it be?
 # ```
 # </details>
+#
+# *Next: [09 Gradual refinement](09_gradual_refinement.ipynb)*
