@@ -294,7 +294,7 @@ class RunConfig:
             beta1=own.get("beta1", 0.5) if self.beta1 is None else self.beta1,
             beta2=own.get("beta2", 0.999) if self.beta2 is None else self.beta2,
             ema=own.get("ema", p.ema) if self.ema is None else self.ema,
-            sample_every=self.sample_every or max(1, steps // 6),
+            sample_every=self.sample_every or max(1, steps // 4),
             checkpoint_every=self.checkpoint_every or max(1, min(2000, steps // 2)),
         )
 
