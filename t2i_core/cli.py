@@ -170,7 +170,8 @@ def sample(
         raise UserError(f"{run} holds a run of {opened.config.system}, not of {system}; choose another --run")
     import torch
 
-    from t2i_core.train import make_accelerator, save_grid
+    from t2i_core.process import make_accelerator
+    from t2i_core.train import save_grid
 
     drawer = opened.system(make_accelerator(device, "fp32").device)
     for note in drawer.vocabulary.tokenize([caption]).notes():

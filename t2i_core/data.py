@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from io import BytesIO
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from torch import Tensor
 from t2i_core.blocks import resize
 from t2i_core.captions import Tokens, Vocabulary
 from t2i_core.config import UserError, nearest
-from t2i_core.manifest import read_manifest
+from t2i_core.manifest import dataset_hash, read_manifest
 
 IN_MEMORY_BYTES = 2 << 30  # decoded pixels up to this size are kept in memory, all resolutions together
 
@@ -190,6 +190,17 @@ def _shrink(pixels: Tensor, resolution: int) -> Tensor:
 def load(folder: str | Path, split: str = "train", resolutions: Sequence[int] = (8, 16, 32)) -> CaptionDataset:
     """Open one split of a prepared dataset; a missing or foreign folder raises, saying how to prepare it."""
     return CaptionDataset(folder, split, resolutions)
+
+
+def training_set(data: str | Path, resolutions: Sequence[int], device: torch.device) -> CaptionDataset:
+    """The training images, decoded on ``device``. The last one is kept: runs that one process trains one after the
+    other mostly share it, and decoding takes longer than a short run's steps."""
+    return _training_set(str(data), dataset_hash(data), tuple(resolutions), device)
+
+
+@lru_cache(maxsize=1)
+def _training_set(data: str, content: str, resolutions: tuple[int, ...], device: torch.device) -> CaptionDataset:
+    return load(data, "train", resolutions).to(device)
 
 
 class BatchStream:

@@ -102,3 +102,10 @@ def _how_to_make(folder: Path) -> str:
     if folder.name in BUILT_IN:
         return f"make it with `t2i prepare {folder.name}`"
     return "make it with `t2i prepare` (`t2i prepare --help` lists the datasets; `folder` takes your own images)"
+
+
+def dataset_hash(folder: str | Path) -> str:
+    """Twelve hexadecimal digits that change with the rows of a prepared dataset, and with nothing else."""
+    files = read_manifest(folder)["files"]
+    listed = sorted((name, entry["sha256"]) for name, entry in files.items() if name.endswith(".arrow"))
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:12]

@@ -61,7 +61,7 @@ class Run:
 
     @property
     def dataset_hash(self) -> str | None:
-        """What data it was trained on (`train.dataset_hash`)."""
+        """What data it was trained on (`manifest.dataset_hash`)."""
         return self._json("config.json").get("dataset")
 
     @property

@@ -7,17 +7,11 @@ with the weights it would have had.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import platform
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from copy import deepcopy
-from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -25,9 +19,17 @@ from torch import Tensor, nn
 
 from t2i_core import encoders, systems
 from t2i_core.config import MADE_BY, RunConfig, UserError, atomic_write, profile, write_json
-from t2i_core.data import BatchStream, CaptionDataset, load, random_generator
-from t2i_core.manifest import read_manifest
+from t2i_core.data import BatchStream, CaptionDataset, load, random_generator, training_set
+from t2i_core.manifest import dataset_hash
 from t2i_core.matcher import Matcher, write_weights
+from t2i_core.process import (
+    average_gradients,
+    device_name,
+    flushed_denormals,
+    interrupt_flag,
+    make_accelerator,
+    versions,
+)
 from t2i_core.runs import Run, load_checkpoint, progress, read_log, save_checkpoint
 from t2i_core.systems.base import System
 
@@ -92,24 +94,6 @@ def _belongs(folder: Path, config: RunConfig) -> bool:
     return True
 
 
-def dataset_hash(folder: str | Path) -> str:
-    """Twelve hexadecimal digits that change with the rows of a prepared dataset, and with nothing else."""
-    files = read_manifest(folder)["files"]
-    listed = sorted((name, entry["sha256"]) for name, entry in files.items() if name.endswith(".arrow"))
-    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:12]
-
-
-def training_set(data: str | Path, resolutions: Sequence[int], device: torch.device) -> CaptionDataset:
-    """The training images, decoded on ``device``. The last one is kept: runs that one process trains one after the
-    other mostly share it, and decoding takes longer than a short run's steps."""
-    return _training_set(str(data), dataset_hash(data), tuple(resolutions), device)
-
-
-@lru_cache(maxsize=1)
-def _training_set(data: str, content: str, resolutions: tuple[int, ...], device: torch.device) -> CaptionDataset:
-    return load(data, "train", resolutions).to(device)
-
-
 def _matcher(config: RunConfig, folder: Path, dataset: CaptionDataset, p, accelerator) -> Matcher:
     if config.matcher is not None:
         return encoders.load(config.matcher).to(accelerator.device)
@@ -118,23 +102,6 @@ def _matcher(config: RunConfig, folder: Path, dataset: CaptionDataset, p, accele
         return encoders.trained(
             kind, dataset, folder / "matcher", p, config.seed, progress=lambda steps: progress(steps, "matching model")
         )
-
-
-def make_accelerator(device: str = "auto", precision: str = "auto"):
-    """An accelerate.Accelerator for "auto" (a GPU where there is one), "cpu" or "cuda"."""
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState, PartialState
-
-    if device not in ("auto", "cpu", "cuda"):
-        raise UserError(f"unknown device {device!r}: choose auto, cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("no CUDA GPU is visible here: choose --device cpu, or install a CUDA build of torch")
-    cpu = device == "cpu" or not torch.cuda.is_available()
-    if PartialState._shared_state and PartialState().num_processes == 1:
-        # accelerate keeps one state a process; runs of one process may differ in device and precision
-        AcceleratorState._reset_state(reset_partial_state=True)
-    mixed = "bf16" if precision == "bf16" or (precision == "auto" and not cpu) else "no"
-    return Accelerator(cpu=cpu, mixed_precision=mixed)
 
 
 class Loop:
@@ -191,7 +158,7 @@ class Loop:
         optimiser.zero_grad(set_to_none=True)
         self.accelerator.backward(sum(losses.values()))
         if self.accelerator.num_processes > 1:
-            _average_gradients(getattr(self.system, part), self.accelerator)
+            average_gradients(getattr(self.system, part), self.accelerator)
         optimiser.step()
 
     # ------------------------------------------------------------------ the run
@@ -393,53 +360,3 @@ def save_grid(images: Tensor, path: Path, columns: int = 8) -> Path:
     buffer = io.BytesIO()
     to_pil_image(grid).save(buffer, "PNG")
     return atomic_write(path, buffer.getvalue())
-
-
-def _average_gradients(module: nn.Module, accelerator) -> None:
-    """One all-reduce for all gradients of a module. (A DDP wrapper wants every loss inside one forward call.)"""
-    gradients = [p.grad for p in module.parameters() if p.grad is not None]
-    flat = accelerator.reduce(torch.cat([g.flatten() for g in gradients]), reduction="mean")
-    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(mean.view_as(gradient))
-
-
-@contextmanager
-def interrupt_flag() -> Iterator[threading.Event]:
-    """Ctrl-C sets a flag, so that a step is never cut in half; a second Ctrl-C interrupts at once."""
-    flag = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield flag
-        return
-
-    def stop(number, frame):
-        if flag.is_set():
-            raise KeyboardInterrupt
-        flag.set()
-
-    previous = signal.signal(signal.SIGINT, stop)
-    try:
-        yield flag
-    finally:
-        signal.signal(signal.SIGINT, previous)
-
-
-@contextmanager
-def flushed_denormals() -> Iterator[None]:
-    """Numbers below 1e-38 count as 0 while training: some CPUs compute with them a hundred times slower."""
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
-
-
-def device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU ({platform.processor() or platform.machine()}, {torch.get_num_threads()} threads)"
-
-
-def versions() -> dict[str, str]:
-    import torchvision
-
-    return {"python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__}

@@ -12,10 +12,11 @@ import torch
 
 from t2i_core import encoders, systems
 from t2i_core.config import MADE_BY, Profile, RunConfig, profile, project_root, write_json
-from t2i_core.data import CaptionDataset, load
+from t2i_core.data import CaptionDataset, load, training_set
 from t2i_core.matcher import Matcher
+from t2i_core.process import make_accelerator
 from t2i_core.runs import Run, progress
-from t2i_core.train import finished, make_accelerator, train, training_set
+from t2i_core.train import finished, train
 from t2i_core.trainers import train_side_by_side
 
 

@@ -31,10 +31,11 @@ from t2i_core import train as training
 from t2i_core.captions import Vocabulary
 from t2i_core.config import RunConfig, UserError, atomic_write, write_json
 from t2i_core.damsm import DAMSM
+from t2i_core.process import interrupt_flag
 from t2i_core.runs import CHECKPOINT, Run, load_checkpoint, read_log, save_checkpoint
 from t2i_core.systems.alr_gan import ALRGAN
 from t2i_core.systems.attngan import AttnGAN
-from t2i_core.train import NonFiniteLoss, interrupt_flag, train
+from t2i_core.train import NonFiniteLoss, train
 
 
 @pytest.fixture(scope="module")

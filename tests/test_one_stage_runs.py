@@ -16,8 +16,9 @@ from t2i_core.clip import CLIP
 from t2i_core.config import RunConfig, profile
 from t2i_core.data import load
 from t2i_core.matcher import pretrain
+from t2i_core.process import make_accelerator
 from t2i_core.runs import Run
-from t2i_core.train import Loop, make_accelerator, train
+from t2i_core.train import Loop, train
 
 
 @pytest.fixture(scope="module")

@@ -24,8 +24,9 @@ from t2i_core.config import PROFILES, RunConfig, UserError, profile
 from t2i_core.damsm import DAMSM, MatcherConfig, train_matcher
 from t2i_core.data import load, random_generator
 from t2i_core.explore import render
+from t2i_core.process import make_accelerator
 from t2i_core.runs import Run, progress
-from t2i_core.train import Loop, make_accelerator, settle, train
+from t2i_core.train import Loop, settle, train
 
 
 @pytest.fixture(scope="module")

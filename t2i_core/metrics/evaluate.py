@@ -17,7 +17,7 @@ from torch import Tensor
 
 from t2i_core.config import UserError, nearest, profile, write_json
 from t2i_core.data import CaptionDataset, load
-from t2i_core.manifest import read_manifest
+from t2i_core.manifest import dataset_hash, read_manifest
 from t2i_core.metrics import weights
 from t2i_core.metrics.accuracy import all_images
 from t2i_core.metrics.drawing import DRAW_BATCH, caption_plan, draw, draw_stages, untrained
@@ -34,9 +34,10 @@ from t2i_core.metrics.instruments import (
     wants_all,
 )
 from t2i_core.metrics.stats import Value
+from t2i_core.process import make_accelerator
 from t2i_core.runs import Run
 from t2i_core.systems.base import System
-from t2i_core.train import dataset_hash, make_accelerator, save_grid
+from t2i_core.train import save_grid
 
 __all__ = [
     "GROUPS", "TRUSTED", "caption_plan", "chosen_groups", "draw", "draw_stages", "evaluate_folder", "evaluate_images",

@@ -18,7 +18,8 @@ from t2i_core.config import RunConfig, profile
 from t2i_core.damsm import DAMSM, MatcherConfig
 from t2i_core.data import BatchStream, CaptionDataset, load
 from t2i_core.matching import word_loss
-from t2i_core.train import Loop, flushed_denormals, make_accelerator
+from t2i_core.process import flushed_denormals, make_accelerator
+from t2i_core.train import Loop
 
 from .measure import Row, Stopwatch, interleaved, milliseconds, ratio
 

@@ -10,7 +10,8 @@ from t2i_core import encoders, systems
 from t2i_core.affine import RecurrentAffine
 from t2i_core.config import RunConfig
 from t2i_core.data import load
-from t2i_core.train import Loop, flushed_denormals, make_accelerator
+from t2i_core.process import flushed_denormals, make_accelerator
+from t2i_core.train import Loop
 
 from .comparisons import MINI, prepared
 from .measure import Row, interleaved, milliseconds, ratio
