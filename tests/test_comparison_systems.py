@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 from short_runs import assert_same_run, config, trained
-from tiny import CAPTIONS, RESOLUTIONS, batch, comparison, matcher, randn
+from tiny import CAPTIONS, RESOLUTIONS, assert_drawn_alike_in_any_company, batch, comparison, matcher, randn
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -86,15 +86,7 @@ def test_of_the_sizes_the_finest_are_drawn(pair, resolutions):
 def test_a_caption_and_its_noise_give_one_image_alone_in_a_batch_and_in_any_order(pair):
     built = comparison(*pair)
     draws = noise(built)
-
-    def run(rows: Tensor) -> list[Tensor]:
-        out = built.generate([CAPTIONS[i] for i in rows], draws[rows])
-        return [*out.images, *out.features, *out.extras.values()]
-
-    together = run(torch.arange(4))
-    for rows in (*torch.arange(4).split(1), torch.tensor([0, 1]), ORDER, torch.tensor([1, 1])):
-        for some, whole in zip(run(rows), together, strict=True):
-            assert_close(some, whole[rows], **exact)
+    assert_drawn_alike_in_any_company(built, draws, **exact)
     leaf = draws.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(built.generate(list(CAPTIONS), leaf).images[-1][1].square().sum(), leaf)
     assert gradient[1].abs().min() > 0  # all of its own noise counts

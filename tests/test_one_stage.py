@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import CAPTIONS, batch, clip, one_stage, randn
+from tiny import CAPTIONS, assert_drawn_alike_in_any_company, batch, clip, one_stage, randn
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -88,15 +88,7 @@ def test_the_published_resolutions(name):
 @pytest.mark.parametrize("pair", PAIRS)
 def test_a_caption_and_its_noise_give_one_picture_alone_in_a_batch_and_in_any_order(pair, training):
     built, draws = one_stage(*pair).train(training), noise()
-
-    def run(rows: Tensor) -> list[Tensor]:
-        out = built.generate([CAPTIONS[i] for i in rows], draws[rows])
-        return [*out.images, *out.features, *out.extras.values()]
-
-    together = run(torch.arange(4))
-    for rows in (*torch.arange(4).split(1), torch.tensor([0, 1]), ORDER, torch.tensor([1, 1])):
-        for some, whole in zip(run(rows), together, strict=True):
-            assert_close(some, whole[rows], **exact)
+    assert_drawn_alike_in_any_company(built, draws, **exact)
     leaf = draws.clone().requires_grad_()
     picture = built.generate(list(CAPTIONS), leaf).features[0][1]
     (gradient,) = torch.autograd.grad(picture.square().sum(), leaf)

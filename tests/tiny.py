@@ -122,6 +122,19 @@ def noise(count: int, seed: int = 3) -> torch.Tensor:
     return torch.randn(count, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
+def assert_drawn_alike_in_any_company(built: systems.System, draws: torch.Tensor, **exact: float) -> None:
+    """A caption and its row of noise give one image: alone, in a batch, in any order and twice over."""
+
+    def run(rows: torch.Tensor) -> list[torch.Tensor]:
+        out = built.generate([CAPTIONS[i] for i in rows], draws[rows])
+        return [*out.images, *out.features, *out.extras.values()]
+
+    together = run(torch.arange(4))
+    for rows in ([0], [1], [2], [3], [0, 1], [2, 0, 3, 1], [1, 1]):
+        for some, whole in zip(run(torch.tensor(rows)), together, strict=True):
+            torch.testing.assert_close(some, whole[rows], **exact)
+
+
 damsm = matcher  # where an argument has that name
 
 
