@@ -327,19 +327,35 @@ place.cleanup()
 # ## Exercises
 #
 # 1. *How much do captions tell?* In what share of the captions of `toy-scenes` is the place of some object stated,
-#    and in what share its size? (Hint: `scene.truth["words"]` has a list for each caption.)
-#
+#    and in what share its size? Begin with a function for any list of captions, each a list of words as in
+#    `scene.truth["words"]`. It may fail as often as you like: the cell says whether it is right, or which property fails.
+#    (Hint: the fourth entry of a word says what it states.)
+
+# %%
+from t2i_core import exercises
+
+
+def share(captions, kind):
+    return None  # your answer
+
+
+exercises.check("00.1", share)
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # Places are told in most captions, sizes in fewer. A metric that blamed a system for a wrong size would be unfair to it
 # wherever the caption does not state one.
 #
 # ```python
-# words = [caption for k in range(100) for caption in toyworld.draw("toy-scenes", 0, k, 32).truth["words"]]
-# kinds = [{word[3] for word in caption} for caption in words]
-# share = {kind: sum(kind in told for told in kinds) / len(kinds) for kind in ("color", "place", "size")}
-# assert share["color"] == 1.0  # a colour is always told
-# assert share["place"] > share["size"] > 0.2
+# def share(captions, kind):
+#     return sum(any(word[3] == kind for word in caption) for caption in captions) / len(captions)
+#
+#
+# assert exercises.check("00.1", share)
+# every = [caption for k in range(100) for caption in toyworld.draw("toy-scenes", 0, k, 32).truth["words"]]
+# assert share(every, "color") == 1.0  # a colour is always told
+# assert share(every, "place") > share(every, "size") > 0.2
 # ```
 #
 # </details>

@@ -651,17 +651,35 @@ figures.image_grid(test.images([asked[worst]]), width=2.0)
 #
 # ## Exercises
 #
-# 1. *Where training starts.* Show that a model which gives every image and every caption the same vector has a
-#    sentence loss of $2 \ln B$, for any $\gamma$. (Hint: all cosines are 1.)
-#
+# 1. *Where training starts.* A model gives every image and every caption the same vector. Which sentence loss does it
+#    have in a batch of $B$ pairs, whatever $\gamma$ is? (Hint: all cosines are 1.)
+#    Write it here; run the cell, and it says whether it is right, or which property fails:
+
+# %%
+from t2i_core import exercises
+
+
+def loss_at_start(batch_size):
+    return None  # your answer
+
+
+exercises.check("01.1", loss_at_start)
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
-# Equal scores make each softmax uniform, whatever $\gamma$ multiplies them with, so each direction costs $\ln B$.
+# $2 \ln B$: equal scores make each softmax uniform, whatever $\gamma$ multiplies them with, so each direction costs
+# $\ln B$.
 #
 # ```python
+# def loss_at_start(batch_size):
+#     return 2 * math.log(batch_size)
+#
+#
+# assert exercises.check("01.1", loss_at_start)
 # same = torch.ones(32, 8)
 # for gamma in (1.0, 10.0):
-#     assert math.isclose(sentence_loss(same, same, gamma), 2 * math.log(32), rel_tol=1e-5)
+#     assert math.isclose(sentence_loss(same, same, gamma), loss_at_start(32), rel_tol=1e-5)
 # ```
 #
 # </details>

@@ -688,19 +688,36 @@ if borrowed:
 # </details>
 #
 # 2. *Why not simply $-L_D$?* The generator could maximise $L_D$, that is minimise $\tfrac12 \log(1 - D(\hat I))$,
-#    instead of E12. Compare the two gradients when the judge is sure that the image is drawn. (Hint: a logit of
-#    $-6$.)
-#
+#    instead of E12. What is the derivative of that by the logit? Compare it with E12's when the judge is sure that the
+#    image is drawn. (Hint: $D = \sigma(x)$; a logit of $-6$.)
+#    Write it here; run the cell, and it says whether it is right, or which property fails:
+
+# %%
+from t2i_core import exercises
+
+
+def slope(logit):
+    return None  # your answer
+
+
+exercises.check("02.2", slope)
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
-# Both push the logit up, but the first hardly at all exactly when the generator has most to learn. E12 is the
-# *non-saturating* loss.
+# $-\sigma(x) / 2$. Both push the logit up, but the first hardly at all exactly when the generator has most to learn.
+# E12 is the *non-saturating* loss.
 #
 # ```python
+# def slope(logit):
+#     return -0.5 / (1 + np.exp(-logit))
+#
+#
+# assert exercises.check("02.2", slope)
 # sure = torch.tensor([-6.0], requires_grad=True)
 # (saturating,) = torch.autograd.grad(-0.5 * bce_fake(sure), sure)
 # (as_e12,) = torch.autograd.grad(0.5 * bce_generator(sure, sure), sure)
-# assert -0.002 < saturating < 0 and as_e12 < -0.49
+# assert np.isclose(saturating.item(), slope(-6.0)) and as_e12 < -0.49
 # ```
 #
 # </details>

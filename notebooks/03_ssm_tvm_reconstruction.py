@@ -535,20 +535,37 @@ show_words(twin)
 # </details>
 #
 # 3. *Attention to padding.* A caption of 3 words is padded to 18 with zero vectors, and the mask is forgotten. How much
-#    of the attention falls on padding in a region where all three words score 0? And where one word scores 5? (Hint:
-#    count how often $e^0$ stands in the sum.)
-#
+#    of the attention falls on padding in a region where all three words score 0? And where one word scores 5? Find it
+#    for one word of any score in a caption of any length. (Hint: count how often $e^0$ stands in the sum.)
+#    Write it here; run the cell, and it says whether it is right, or which property fails:
+
+# %%
+from t2i_core import exercises
+
+
+def padding_share(score, words, slots):
+    return None  # your answer
+
+
+exercises.check("03.3", padding_share)
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # 15 of 18 slots, 83 %; with a score of 5 still $15 / (15 + 2 + e^5) \approx 9\,\%$. With the mask, exactly nothing.
 #
 # ```python
+# def padding_share(score, words, slots):
+#     return (slots - words) / (slots - 1 + torch.e**score)
+#
+#
+# assert exercises.check("03.3", padding_share)
 # words = torch.zeros(1, 1, 18)
 # words[0, 0, 0] = 5.0
 # regions = torch.tensor([[[0.0, 1.0]]])
 # mask = torch.arange(18)[None] < 3
 # lost = similarity_matrix(regions, words)[0, 3:].sum(0)
-# torch.testing.assert_close(lost, torch.tensor([15 / 18, 15 / (17 + torch.e**5)]))
+# torch.testing.assert_close(lost, torch.tensor([padding_share(score, 3, 18) for score in (0.0, 5.0)]))
 # assert (similarity_matrix(regions, words, mask)[0, 3:] == 0).all()
 # ```
 #

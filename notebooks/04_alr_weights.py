@@ -500,18 +500,35 @@ assert not real or math.isclose(unseen.loss, constant, rel_tol=0.05)
 #
 # </details>
 #
-# 3. *A mean instead of a norm.* Replace $\frac{1}{ND}\lVert\cdot\rVert_F$ by the root mean square,
-#    $\frac{1}{\sqrt{ND}}\lVert\cdot\rVert_F$. Show that the value no longer depends on how finely the picture is cut.
-#    (Hint: copy every region four times.)
-#
+# 3. *A mean instead of a norm.* The factor of $\frac{1}{ND}\lVert\cdot\rVert_F$ makes the value depend on how finely the
+#    picture is cut. Which factor does not? (Hint: copy every region four times.)
+#    Write it here; run the cell, and it says whether it is right, or which property fails:
+
+# %%
+from t2i_core import exercises
+
+
+def size(residual):
+    return None  # your answer
+
+
+exercises.check("04.3", size)
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
+# The root mean square, $\frac{1}{\sqrt{ND}}\lVert\cdot\rVert_F$.
+#
 # ```python
-# coarse = torch.rand(1, 6, 16)
-# fine = coarse.repeat_interleave(4, dim=2)  # each region cut into four
-# printed = [r.norm() / r[0].numel() for r in (coarse, fine)]
-# root_mean = [r.norm() / r[0].numel() ** 0.5 for r in (coarse, fine)]
-# torch.testing.assert_close(root_mean[0], root_mean[1])
+# def size(residual):
+#     return residual.norm() / residual.numel() ** 0.5
+#
+#
+# assert exercises.check("04.3", size)
+# coarse = torch.rand(6, 16)
+# fine = coarse.repeat_interleave(4, dim=1)  # each region cut into four
+# printed = [r.norm() / r.numel() for r in (coarse, fine)]
+# torch.testing.assert_close(size(coarse), size(fine))
 # torch.testing.assert_close(printed[0], 2 * printed[1])  # as printed, a finer cut halves the loss
 # ```
 #

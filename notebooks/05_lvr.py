@@ -437,15 +437,32 @@ assert share.value > 0.5  # a property of the loss and of the toy world: nothing
 # ## Exercises
 #
 # 1. *An average place.* For two pictures with the object at different places, which single image is best under PR
-#    squared, averaged over the two? And under SR? (Hint: what minimises a sum of squared distances?)
-#
+#    squared, averaged over the two? And under SR? (Hint: what minimises a sum of squared distances?) Write the first
+#    one here, for features (1, D, N); run the cell, and it says whether it is right, or which property fails:
+
+# %%
+from t2i_core import exercises
+
+
+def best(first, second):
+    return None  # your answer
+
+
+exercises.check("05.1", best)
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # Under squared PR the mean of both: two ghosts of half strength. Under SR any picture with one whole object is perfect.
 #
 # ```python
+# def best(first, second):
+#     return (first + second) / 2
+#
+#
+# assert exercises.check("05.1", best)
 # left, right = torch.tensor([[[1.0, 0.0, 0.0]]]), torch.tensor([[[0.0, 0.0, 1.0]]])
-# ghost = (left + right) / 2
+# ghost = best(left, right)
 # squared = [sum(perception_loss(x, t) ** 2 for t in (left, right)) for x in (ghost, left)]
 # assert squared[0] < squared[1]
 # style = [sum(style_loss(x, t) for t in (left, right)) for x in (ghost, left)]

@@ -218,7 +218,10 @@ figures.image_grid(torch.cat([test.images(picked), *drawn]), captions + [""] * 1
 
 # %%
 in_full = ("attngan", "alr-gan")  # the ablations are compared by FID alone
-scores = {name: evaluate_run(run, "all" if name in in_full else "fid", device=device) for name, run in names.items()}
+scores = {
+    name: bench.measured(run) if name in in_full else evaluate_run(run, "fid", device=device)
+    for name, run in names.items()
+}
 shown = ["fid", "inception_score", "r_precision", "soa_i", "setting_accuracy", "color_accuracy", "place_accuracy"]
 
 
@@ -416,16 +419,33 @@ figures.image_grid(many[worst], [asked[0][i] for i in worst], columns=6)
 # </details>
 #
 # 2. By which factor would `lambda_alr` have to grow for the ALR term of stage 2 to weigh as much as `g2`?
-#
+#    Write it here; run the cell, and it says whether it is right, or which property fails:
+
+# %%
+from t2i_core import exercises
+
+
+def factor(g2, alr2):
+    return None  # your answer
+
+
+exercises.check("06.2", factor)
+
+# %% [markdown]
 # <details><summary>Hint and solution</summary>
 #
 # `losses` holds both for one batch; the term is linear in its weight.
 #
 # ```python
-# factor = losses["g2"] / losses["alr2"]
-# heavy = systems.create("alr-gan", profile, matcher=damsm, seed=seed, lambda_alr=factor).train()
+# def factor(g2, alr2):
+#     return g2 / alr2
+#
+#
+# assert exercises.check("06.2", factor)
+# weight = factor(losses["g2"], losses["alr2"])
+# heavy = systems.create("alr-gan", profile, matcher=damsm, seed=seed, lambda_alr=weight).train()
 # again = heavy.generator_losses(batch, heavy.generate(batch.tokens, heavy.noise(len(batch))))
-# assert factor > 100 and abs((again["alr2"] / again["g2"]).item() - 1) < 0.01
+# assert weight > 100 and abs((again["alr2"] / again["g2"]).item() - 1) < 0.01
 # ```
 # </details>
 #

@@ -733,12 +733,29 @@ figures.curves({"trained cell": shut}, ["gates open", "response"], smoothing=0, 
 #
 # 1. *How long does the noise last?* Hold the gates at constant $i$, $f$ and $u$. How much of $c_0$ is left in $c_t$,
 #    and where does $c_t$ go? (Hint: E5 is then a geometric series.)
-#
+#    Write it here; run the cell, and it says whether it is right, or which property fails:
+
+# %%
+from t2i_core import exercises
+
+
+def state(t, start, i, f, u):
+    return None  # your answer
+
+
+exercises.check("07.1", state)
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # $c_t = f^t c_0 + i u\,(1 - f^t)/(1 - f)$: the start fades like $f^t$, and $c_t \to iu/(1-f)$, whatever the noise was.
 #
 # ```python
+# def state(t, start, i, f, u):
+#     return f**t * start + i * u * (1 - f**t) / (1 - f)
+#
+#
+# assert exercises.check("07.1", state)
 # cell = nn.LSTMCell(1, 1).double()
 # for weight in cell.parameters():
 #     nn.init.zeros_(weight)
@@ -747,7 +764,7 @@ figures.curves({"trained cell": shut}, ["gates open", "response"], smoothing=0, 
 # h, c = torch.zeros(1, 1).double(), torch.full((1, 1), -3.0).double()
 # for t in range(1, 17):
 #     h, c = cell(torch.zeros(1, 1).double(), (h, c))
-#     assert math.isclose(c.item(), f**t * -3 + i * u * (1 - f**t) / (1 - f))
+#     assert math.isclose(c.item(), state(t, -3.0, i, f, u))
 # limit = i * u / (1 - f)
 # assert math.isclose(c.item() - limit, f**16 * (-3 - limit), rel_tol=1e-6)
 # ```

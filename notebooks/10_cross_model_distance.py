@@ -14,8 +14,7 @@
 # %% [markdown]
 # # 10 · The Cross-Model Distance (CMD)
 #
-# *Previous: [09 Gradual refinement](09_gradual_refinement.ipynb) · back to the start:
-# [00 start here](00_start_here.ipynb)*
+# *Previous: [09 Gradual refinement](09_gradual_refinement.ipynb) · next: [11 the comparison](11_comparison.ipynb)*
 #
 # FID says whether pictures look like real ones and is deaf to captions. R-precision listens to captions, with an ear
 # that may have been trained to please. GR-GAN proposes **one** number for both: put pictures and captions into one
@@ -879,8 +878,16 @@ assert not enough or repeats["CLIP score"].high < attngan["CLIP score"].low
 # ## Exercises
 #
 # 1. *As bad as it gets.* Section 5 bounds ITDis. Find three clouds for which it *equals* its bound although
-#    $\mathrm{Dis}(f, r)$ is small. (Hint: the triangle inequality is an equality for points on a line.)
-#
+#    $\mathrm{Dis}(f, r)$ is small. (Hint: the triangle inequality is an equality for points on a line.) Write them here;
+#    run the cell, and it says whether they are right, or which property fails:
+
+# %%
+from t2i_core import exercises
+
+clouds = None  # your answer: f, r and l, each a mean (d,) and a covariance (d, d)
+exercises.check("10.1", clouds)
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # Equal covariances, and means on a line with the captions at one end. Then ITDis is $|f - r|\,(|f - l| + |r - l|)$: far away
@@ -889,8 +896,9 @@ assert not enough or repeats["CLIP score"].high < attngan["CLIP score"].low
 # ```python
 # width = np.eye(3)
 # east = np.array([1.0, 0.0, 0.0])
-# clouds_on_a_line = [(place * east, width) for place in (0.1, 0.0, 50.0)]  # f, r, l
-# one = cross_model_distance(*clouds_on_a_line)
+# clouds = [(place * east, width) for place in (0.1, 0.0, 50.0)]  # f, r, l
+# assert exercises.check("10.1", clouds)
+# one = cross_model_distance(*clouds)
 # assert math.isclose(one.image_distance, 0.01, rel_tol=1e-6)
 # assert math.isclose(one.itdis, bound(one), rel_tol=1e-6) and one.itdis > 900 * one.image_distance
 # ```
@@ -933,3 +941,5 @@ assert not enough or repeats["CLIP score"].high < attngan["CLIP score"].low
 # ```
 #
 # </details>
+#
+# *Next: [11 The comparison](11_comparison.ipynb)*

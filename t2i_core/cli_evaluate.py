@@ -28,8 +28,8 @@ def evaluate(
         run: The run folder of the trained system; the numbers are kept there in metrics.json.
         folder: A folder of images; a metadata.jsonl in it or a .txt beside each has the captions they were drawn for.
         data: With --folder: the prepared dataset whose test images are the real ones.
-        metrics: Only these: fid, kid, inception_score, r_precision, clip_score, cmd; of a run also soa, attributes,
-            binding, layout, which ask for the truth about each image.
+        metrics: Only these: fid, kid, inception_score, r_precision, clip_score, cmd, precision_recall; of a run also
+            soa, attributes, binding, layout, which ask for the truth about each image, and cost (seconds, memory).
         world: With --folder: whose feature network and scorer look at the images.
         out: With --folder: the file for the numbers.
         images: With --run: how many images are drawn.
@@ -45,9 +45,26 @@ def evaluate(
         raise UserError(f"--images {images}: it starts at 1")
     found, where = _folder(folder, data, metrics, world, out, device) if folder else _run(run, metrics, images, device)
     for name, value in found.items():
-        print(f"{name:24} {value['value']:12.4f}   {value['low']:.4f} to {value['high']:.4f}   n = {value['n']}")
+        at, low, high = (_number(value[part]) for part in ("value", "low", "high"))
+        print(f"{name:24} {at:>12}   {low} to {high}   n = {value['n']}")
+    if run and "seconds_per_image" in found:
+        print(_training_cost(run))
     print(f"with their protocols in {where}")
     return 0
+
+
+def _number(value: float) -> str:
+    """Four decimals, and more where a time of milliseconds would lose its digits."""
+    return f"{value:.4f}" if abs(value) >= 0.01 or not value else f"{value:.6f}"
+
+
+def _training_cost(run: str) -> str:
+    """What the run's summary says of its size and its training, beside what drawing costs."""
+    from t2i_core.runs import Run
+
+    summary = Run(run).summary
+    sizes = ", ".join(f"{part} {count:,}" for part, count in summary["parameters"].items())
+    return f"parameters: {sizes}; trained for {summary['train_seconds']:.1f} s on {summary['device']}"
 
 
 def _run(run: str, metrics: tuple[str, ...], images: int | None, device: str) -> tuple[dict[str, Any], Path]:

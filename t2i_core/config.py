@@ -213,7 +213,6 @@ FULL_LENGTH = {
 # Where a system differs from the three-stage GANs (Adam with 0.5 and 0.999, the profile's rates and steps).
 _HINGE = {
     "all": {"beta1": 0.0, "beta2": 0.9},
-    "mini": {"learning_rate": 2e-3},
     "small": {"learning_rate": 2e-4, "discriminator_rate": 4e-4},
     "paper": {"learning_rate": 1e-4, "discriminator_rate": 4e-4},
 }

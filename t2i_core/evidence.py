@@ -27,11 +27,12 @@ RULE = (
     "two systems trained in the same world, with the same seed, for the same number of steps and measured by the same "
     "protocol; or between a measured quantity and the value it has where the claim is empty. It is reproduced if the "
     f"two-sided {CONFIDENCE:.0%} Student interval of the mean difference lies above 0, and not reproduced if it lies "
-    f"below 0. It is inconclusive if the interval contains 0, with fewer than {MIN_SEEDS} seeds, or where the paper's "
-    "statement is not in our source; and always at the smoke profile, because the numbers of a smoke run mean nothing. "
-    "It is not run if nothing was measured. Each claim is judged for itself, without correction for their number. A "
-    "promise of this project speaks of the runs at hand: it is reproduced if every run keeps it, not reproduced if any "
-    "run breaks it."
+    "below 0, provided that this also holds when all the claims of its paper are counted: their p values are corrected "
+    f"by Holm's method, which keeps the chance of even one false verdict in a paper under {1 - CONFIDENCE:.0%}. It is "
+    f"inconclusive if the interval contains 0 or the corrected p does not fall below {1 - CONFIDENCE:.2f}, with fewer "
+    f"than {MIN_SEEDS} seeds, or where the paper's statement is not in our source; and always at the smoke profile, "
+    "because the numbers of a smoke run mean nothing. It is not run if nothing was measured. A promise of this project "
+    "speaks of the runs at hand: it is reproduced if every run keeps it, not reproduced if any run breaks it."
 )
 
 METRICS = {
@@ -51,6 +52,13 @@ METRICS = {
     "itdis": "ITDis",
     "binding_accuracy": "Attribute binding",
     "binding_leak": "Binding leak",
+    "precision": "Precision (k-NN)",
+    "recall": "Recall (k-NN)",
+    "density": "Density",
+    "coverage": "Coverage",
+    "seconds_per_image": "Seconds per image",
+    "seconds_per_image_batch": "Seconds per image, in a batch",
+    "peak_memory_mb": "Peak memory of drawing (MB)",
 }
 MAIN_METRICS = ("fid", "fid_untrained", "inception_score", "r_precision", "clip_score_x100", "soa_i")
 MAIN_METRICS += ("setting_accuracy", "binding_accuracy", "layout_accuracy")
@@ -61,12 +69,16 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over `n` seeds and its two-sided Student interval; `low` and `high` are None for a single seed."""
+    """A mean over `n` seeds and its two-sided Student interval; `p` that of Student's test against a mean of 0.
+
+    `low`, `high` and `p` are None for a single seed.
+    """
 
     value: float
     low: float | None
     high: float | None
     n: int
+    p: float | None = None
 
     def __str__(self) -> str:
         if self.low is None:
@@ -75,9 +87,9 @@ class Interval:
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """The mean of one value a seed, with the Student interval that `scipy.stats.ttest_1samp` gives.
+    """The mean of one value a seed, with the Student interval and the p value that `scipy.stats.ttest_1samp` gives.
 
-    Equal values give an interval of no width. Raises ValueError for no values.
+    Equal values give an interval of no width, and p = 0 unless they are 0. Raises ValueError for no values.
     """
     from scipy import stats
 
@@ -88,13 +100,17 @@ def interval(values: Sequence[float]) -> Interval:
     if len(values) == 1:
         return Interval(mean, None, None, 1)
     if max(values) == min(values):
-        return Interval(mean, mean, mean, len(values))
-    bounds = stats.ttest_1samp(values, 0.0).confidence_interval(CONFIDENCE)
-    return Interval(mean, float(bounds.low), float(bounds.high), len(values))
+        return Interval(mean, mean, mean, len(values), float(mean == 0))
+    test = stats.ttest_1samp(values, 0.0)
+    bounds = test.confidence_interval(CONFIDENCE)
+    return Interval(mean, float(bounds.low), float(bounds.high), len(values), float(test.pvalue))
 
 
 def verdict(differences: Sequence[float], profile: str) -> tuple[str, str]:
-    """The verdict that `RULE` gives for one signed difference a seed, and the reason in words."""
+    """The verdict that `RULE` gives for one signed difference a seed, and the reason in words.
+
+    It is that of a claim by itself; `corrected` then counts the other claims of its paper.
+    """
     if not differences:
         return "not run", "nothing was measured"
     if profile in MEANINGLESS:
@@ -107,6 +123,16 @@ def verdict(differences: Sequence[float], profile: str) -> tuple[str, str]:
     if found.high < 0:
         return "not reproduced", "the interval lies below 0: the difference goes the other way"
     return "inconclusive", "the interval contains 0"
+
+
+def corrected(p_values: Sequence[float]) -> list[float]:
+    """The p values of a paper's claims by Holm's method: each below a only if the chance of any false one is below a.
+
+    The smallest of m is multiplied by m, the next by m - 1, ..., none falls below the one before, none exceeds 1.
+    """
+    from statsmodels.stats.multitest import multipletests
+
+    return [float(p) for p in multipletests(p_values, method="holm")[1]] if len(p_values) else []
 
 
 @dataclass(frozen=True)
@@ -190,7 +216,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Promise:
-    """Every run of each system in `world` has `metric` on the right side of `bound` (times `reference`, if named)."""
+    """Every run of each system in `world` has `metric` on the right side of `bound` (times `reference`, if named).
+
+    `systems`: by name, a variant's after a space, such as "df-gan clip".
+    """
 
     metric: str
     better: str  # "lower": under the bound; "higher": at least the bound
@@ -202,17 +231,18 @@ class Promise:
     def judge(self, runs: list[Record], findings: list[Record], profile: str) -> tuple[dict, str, str]:
         kept, shown, seen = [], [], set()
         for run in runs:
-            if run["world"] != self.world or run["variant"] != "default" or run["system"] not in self.systems:
+            name = run["system"] + ("" if run["variant"] == "default" else f" {run['variant']}")
+            if run["world"] != self.world or name not in self.systems:
                 continue
-            names = [self.metric, self.reference] if self.reference else [self.metric]
-            values = [(run["metrics"].get(name) or {}).get("value") for name in names]
+            asked = [self.metric, self.reference] if self.reference else [self.metric]
+            values = [(run["metrics"].get(metric) or {}).get("value") for metric in asked]
             if None in values:
                 continue
             limit = self.bound * (values[1] if self.reference else 1.0)
             holds = operator.lt if self.better == "lower" else operator.ge
             kept.append(holds(values[0], limit))
-            seen.add(run["system"])
-            entry = run["metrics"][self.metric] | {"system": run["system"], "seed": run["seed"], "limit": limit}
+            seen.add(name)
+            entry = run["metrics"][self.metric] | {"system": name, "seed": run["seed"], "limit": limit}
             shown.append(entry | {"kept": kept[-1]})
         measured = {"metric": self.metric, "world": self.world, "runs": shown} if shown else {}
         absent = [s for s in self.systems if s not in seen]

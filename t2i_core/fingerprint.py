@@ -14,9 +14,18 @@ from pathlib import Path
 import t2i_core
 
 PACKAGES = ("t2i_core", "data_prep")
-COLLECTING = ("claims/", "cli", "cli_evaluate", "cli_prepare", "doctor", "evidence", "fingerprint", "notebook_jobs")
-COLLECTING += ("notebook_plan", "notebook_worker", "report", "reproduce", "results")
-LOOKING = ("explore", "figures", "teaching", "metrics/")  # change what a notebook shows or measures, not what a run is
+COLLECTING = ("claims/", "cli", "cli_evaluate", "cli_prepare", "coverage", "deviations", "doctor", "evidence")
+COLLECTING += ("fingerprint", "forest", "notebook_jobs", "notebook_links", "notebook_plan", "notebook_worker")
+COLLECTING += ("report", "reproduce", "results")
+LOOKING = (
+    "comparison_figures",
+    "explore",
+    "failures/",
+    "figures",
+    "human/",
+    "teaching",
+    "metrics/",
+)  # change what a notebook shows or measures, not what a run is
 
 
 def sources_hash(without: Iterable[str] = COLLECTING) -> str:
@@ -35,6 +44,12 @@ def sources_hash(without: Iterable[str] = COLLECTING) -> str:
 def training_hash() -> str:
     """A hash of the code that decides what a trained run is; figures and widgets are not in it."""
     return sources_hash((*COLLECTING, *LOOKING))
+
+
+def concluding_hash() -> str:
+    """A hash of all code, that which collects and judges included, and of the indices that a conclusion prints."""
+    indices = sorted(Path(t2i_core.__file__).parent.glob("*.toml"))
+    return _hash([sources_hash(()), *(path.read_text(encoding="utf-8") for path in indices)])
 
 
 def notebook_hash(notebook: dict, parameters: dict, sources: str, needs: Iterable[str]) -> str:

@@ -24,11 +24,13 @@ class Notebook:
     """A notebook by its file name without .ipynb, and those that must have run before it.
 
     ``minutes``: about how long it takes on one core at `mini`; what a long chain waits for starts first.
+    ``concludes``: it shows what all the others left, of every seed, and the verdicts on it.
     """
 
     name: str
     needs: tuple[str, ...] = ()
     minutes: float = 1.0
+    concludes: bool = False
 
 
 class Plan:
@@ -45,8 +47,11 @@ class Plan:
         self.fingerprints: dict[str, str] = {}
         for notebook in notebooks:  # in the table's order, which has a need before what needs it
             needs = [self.fingerprints[name] for name in notebook.needs]
+            code = sources
+            if notebook.concludes:
+                code, needs = fingerprint.concluding_hash(), needs + _further_seeds(out)
             self.fingerprints[notebook.name] = fingerprint.notebook_hash(
-                read[notebook.name], configuration, sources, needs
+                read[notebook.name], configuration, code, needs
             )
         self.codes = {name: fingerprint.notebook_code_hash(content) for name, content in read.items()}
         self._set_aside_stale_runs(training)
@@ -220,6 +225,13 @@ def _owned(out: Path, name: str) -> list[str]:
         if isinstance(content, dict) and content.get("made_by") == name:
             owned.append((path if path.parent.name == "findings" else path.parent).relative_to(out).as_posix())
     return sorted(owned)
+
+
+def _further_seeds(out: Path) -> list[str]:
+    """What stands in the folders of further seeds, as the fingerprints of the notebooks that are done there."""
+    states = (results.read_json(path) or {} for path in sorted((out / results.SEEDS).glob(f"*/{STATE}")))
+    entries = (entry for state in states for _, entry in sorted(state.get("notebooks", {}).items()))
+    return [entry["fingerprint"] for entry in entries if entry.get("status") == DONE]
 
 
 def _read_state(out: Path, configuration: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ with the notebooks are here too, under their names in `t2i_core.figures`.
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import re
@@ -21,7 +22,7 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 from PIL import Image
 
-from t2i_core import evidence, results
+from t2i_core import coverage, deviations, evidence, results
 from t2i_core.claims import PUBLISHED
 from t2i_core.config import PROFILES, UserError, atomic_write
 from t2i_core.figures import (
@@ -34,6 +35,8 @@ from t2i_core.figures import (
     spread,
     style,
 )
+from t2i_core.forest import differences, forest
+from t2i_core.notebook_links import FOLDER
 
 __all__ = ["curves", "grids_by_step", "heat_overlay", "image_grid", "metric_dots", "style", "write_report"]
 
@@ -75,6 +78,10 @@ def write_report(out: str | Path) -> Path:
             published=PUBLISHED,
             findings=results.findings(out),
             worlds=[_world(name, [r for r in runs if r.record["world"] == name]) for name in _worlds(runs)],
+            forests=_forests(content["claims"]),
+            deviations=_by_paper(deviations, out),
+            coverage=_by_paper(coverage, out),
+            covered=coverage.counts(),
         )
     )
     return atomic_write(out / REPORT, page)
@@ -198,6 +205,33 @@ def _log(path: Path) -> pd.DataFrame:
         return pd.DataFrame()
     group = max(1, -(-len(log) // LOG_ROWS))
     return log.select_dtypes("number").groupby(lambda row: row // group).mean()
+
+
+def _forests(claims: list[dict]) -> list[dict[str, Any]]:
+    """A forest plot of each paper whose claims have a difference."""
+    figures = []
+    for paper in dict.fromkeys(claim["paper"] for claim in claims):
+        mine = [claim for claim in claims if claim["paper"] == paper]
+        if any(differences(claim) for claim in mine):
+            text = f"{paper}: right of the line speaks for a claim. Hollow: one seed, no interval, no verdict."
+            figures.append(_figure(forest, mine, caption=text, name=f"forest-{paper}"))
+    return figures
+
+
+def _by_paper(index: Any, out: Path) -> dict[str, list[dict]]:
+    """An index (`coverage`, `deviations`) by paper; `link` leads to a notebook beside the page, where there is one."""
+    papers: dict[str, list[dict]] = {}
+    for row in index.rows():
+        told = row | {"link": ""}
+        if "notebook" in row:
+            name = Path(row["notebook"]).stem
+            place = out / FOLDER
+            told |= {"notebook": name}
+            if (place / f"{name}.ipynb").exists():
+                with contextlib.suppress(LookupError):  # a notebook of another version; its name is told all the same
+                    told["link"] = f"{FOLDER}/{index.section(row, place)}"
+        papers.setdefault(row["paper"], []).append(told)
+    return papers
 
 
 # ---------------------------------------------------------------------- figures and images as part of the page

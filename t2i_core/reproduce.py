@@ -47,6 +47,12 @@ NOTEBOOKS = (
     Notebook("08_training_ratlip", needs=("07_rat_lstm",), minutes=11),
     Notebook("09_gradual_refinement", needs=("01_captions_and_matching", "02_attngan_baseline"), minutes=8),
     Notebook("10_cross_model_distance", needs=("01_captions_and_matching", "02_attngan_baseline")),
+    Notebook("11_comparison", needs=("06_training_alr_gan", "08_training_ratlip", "09_gradual_refinement"), minutes=5),
+    Notebook(
+        "12_results",
+        needs=("03_ssm_tvm_reconstruction", "04_alr_weights", "05_lvr", "10_cross_model_distance", "11_comparison"),
+        concludes=True,
+    ),
 )
 
 
@@ -97,7 +103,7 @@ def reproduce_seeds(profile: str, out: str | Path, seeds: Sequence[int], **optio
         raise UserError(f"seeds {' '.join(map(str, seeds))}: name one or more, each once")
     first, *others = seeds
     places = [(first, Path(out)), *((seed, Path(out, SEEDS, str(seed))) for seed in others)]
-    again = [(first, Path(out))] if others else []  # nothing is run anew; its results then hold the others' too
+    again = [(first, Path(out))] if others else []  # only what concludes is run anew; results then hold all seeds
     failed = 0
     for seed, place in (*places, *again):
         status = reproduce(profile, place, seed=seed, **options)

@@ -14,10 +14,13 @@ from t2i_core import encoders, systems
 from t2i_core.config import MADE_BY, Profile, RunConfig, profile, project_root, write_json
 from t2i_core.data import CaptionDataset, load, training_set
 from t2i_core.matcher import Matcher
+from t2i_core.metrics.evaluate import UNTRAINED, evaluate_run
 from t2i_core.process import make_accelerator
 from t2i_core.runs import Run, progress
 from t2i_core.train import finished, train
 from t2i_core.trainers import train_side_by_side
+
+ALL_MEASURED = {UNTRAINED, "seconds_per_image"}  # which come with all metrics and with no smaller choice
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,10 @@ class Workbench:
         missing = [(config, folder) for config, folder in wanted if not finished(config, folder)]
         train_side_by_side(missing, self.device, jobs)
         return [Run(folder) for _, folder in wanted]
+
+    def measured(self, run: Run) -> dict[str, dict]:
+        """All metrics of a run; those that a notebook before this one has measured are not measured again."""
+        return run.metrics if ALL_MEASURED <= run.metrics.keys() else evaluate_run(run, device=self.device)
 
     def finding(self, name: str, value: float, low: float, high: float, n: int, note: str) -> dict:
         """Write down a number that a claim rests on: run_dir/findings/<name>-s<seed>.json, and return it."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from t2i_core import claims, evidence
+from t2i_core import claims, evidence, systems
 from t2i_core.config import UserError
 
 
@@ -46,6 +46,59 @@ def test_no_true_difference_is_called_a_finding_as_rarely_as_promised():
 def test_a_large_true_difference_is_found_and_its_sign_decides():
     assert simulate(effect=4.0, seeds=5, times=100)["reproduced"] > 0.95
     assert simulate(effect=-4.0, seeds=5, times=100)["not reproduced"] > 0.95
+
+
+def test_holms_correction_by_hand():
+    # sorted: 0.01 x 4, 0.02 x 3, 0.03 x 2 = 0.06, and 0.04 x 1 may not fall below the one before
+    assert evidence.corrected([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert evidence.corrected([0.9, 0.8]) == [1.0, 1.0] and evidence.corrected([]) == []
+
+
+def papers(effect: float, times: int, seeds: int = 5, count: int = 12) -> np.ndarray:
+    """(times, count) verdicts of simulated papers: the first claim's true difference is `effect`, the others' is 0."""
+    draw = np.random.default_rng(1)
+    names = [c.id for c in claims.CLAIMS if c.paper == "GR-GAN" and isinstance(c.evidence, evidence.Paired)][:count]
+    drawn = draw.normal(0, 1, (times, count, seeds))
+    drawn[:, 0] += effect
+    fallen = []
+    for paper in drawn:
+        entries = [
+            {"id": name, "verdict": verdict, "why": "", "measured": {"difference": vars(evidence.interval(values))}}
+            for name, values in zip(names, paper.tolist(), strict=True)
+            for verdict in [evidence.verdict(values, "mini")[0]]
+        ]
+        claims.count_together(entries)
+        fallen.append([entry["verdict"] for entry in entries])
+    return np.array(fallen)
+
+
+def test_a_paper_without_any_true_claim_seldom_gets_even_one_false_verdict():
+    fallen = papers(effect=0.0, times=300)
+    wrong = (fallen != "inconclusive").any(1).mean()
+    alone = 1 - 0.95**12  # 46 % of papers, if each claim were judged for itself
+    assert wrong < 0.09 < alone
+
+
+def test_a_large_true_difference_is_found_among_many_claims_and_the_others_are_not():
+    fallen = papers(effect=8.0, times=100)
+    assert (fallen[:, 0] == "reproduced").mean() > 0.9
+    assert (fallen[:, 1:] == "inconclusive").mean() > 0.98
+
+
+def test_a_verdict_that_falls_with_the_correction_says_so():
+    runs = [r for s in range(3) for r in pair(s, 30 + s, 32 + 2 * s)]  # 2, 3 and 4: p = 0.035
+    by_itself = judged(runs)["ALRGAN-T1-FID"]
+    assert by_itself["verdict"] == "reproduced"
+    noise = {"alr-gan": (0.5, 0.7, 0.4), "attngan": (0.6, 0.4, 0.5)}
+    for name, values in noise.items():
+        for one in runs:
+            if one["system"] == name:
+                for metric in ("inception_score", "soa_i", "r_precision"):
+                    one["metrics"][metric] = {"value": values[one["seed"]], "protocol": None}
+    among = judged(runs)["ALRGAN-T1-FID"]
+    assert among["verdict"] == "inconclusive" and "Counted among 4 claims of this paper" in among["why"]
+    difference = among["measured"]["difference"]
+    assert difference["p_corrected"] == pytest.approx(4 * difference["p"]) and difference["low"] > 0
 
 
 def test_seeds_that_share_their_luck_are_compared_pair_by_pair():
@@ -90,7 +143,8 @@ def test_a_smoke_run_proves_nothing():
 
 
 def test_equal_differences_have_an_interval_without_width():
-    assert evidence.interval([2.0, 2.0, 2.0]) == evidence.Interval(2.0, 2.0, 2.0, 3)
+    assert evidence.interval([2.0, 2.0, 2.0]) == evidence.Interval(2.0, 2.0, 2.0, 3, p=0.0)
+    assert evidence.interval([0.0, 0.0]).p == 1.0
     assert evidence.verdict([0.0, 0.0, 0.0], "mini")[0] == "inconclusive"
     assert evidence.interval([1.5]).low is None
     with pytest.raises(ValueError, match="at least one"):
@@ -166,6 +220,16 @@ def test_the_gains_that_gr_gan_reports_are_those_of_its_tables():
     assert round(100 * (1 - table["gr-gan", "cmd"] / op_gan["cmd"]), 1) == 32.9
 
 
+def test_the_studys_claims_are_compared_where_they_were_trained_alike():
+    cells = [("stackgan", "default", 400, 8.0), ("stackgan", "one-stage", 400, 11.0), ("sdn", "default", 400, 9.0)]
+    cells += [("attngan", "brief", 60, 20.0), ("attngan", "no-attention", 60, 15.0), ("attngan", "default", 400, 30.0)]
+    runs = [run(n, v, seed=s, steps=t, fid=f + s, inception_score=f - s) for n, v, t, f in cells for s in range(3)]
+    every = judged(runs)
+    assert every["STUDY-M2"]["verdict"] == every["STUDY-M1-ATTENTION"]["verdict"] == "reproduced"
+    assert every["STUDY-M1-ATTENTION"]["measured"]["attngan"] == [20, 19, 18]
+    assert every["STUDY-M3"]["verdict"] == every["STUDY-O3"]["verdict"] == "not run"
+
+
 def test_a_claim_on_one_world_hears_no_other():
     def both(world, ratlip, galip):
         scores = {"ratlip": ratlip, "galip": galip}
@@ -207,16 +271,25 @@ def test_findings_are_judged_over_their_seeds():
 
 
 def test_promises_hold_only_if_every_run_keeps_them():
-    kept = [run(s, seed=k, fid=40.0, fid_untrained=100.0) for s in ("attngan", "alr-gan") for k in (0, 1)]
-    assert judged(kept)["PROMISE-FID"]["verdict"] == "reproduced"
-    broken = [*kept[:-1], run("alr-gan", seed=1, fid=50.0, fid_untrained=100.0)]  # half is not under half
-    assert judged(broken)["PROMISE-FID"]["verdict"] == "not reproduced"
-    assert judged(kept[:2])["PROMISE-FID"]["verdict"] == "not run"
-    assert judged(kept, profile="smoke")["PROMISE-FID"]["verdict"] == "inconclusive"
+    names = [name.partition(" ") for name in claims.promises.ALL]
+    kept = [run(n, v or "default", seed=k, fid=40.0, fid_untrained=100.0) for n, _, v in names for k in (0, 1)]
+    assert judged(kept)["PROMISE-FID-SCENES"]["verdict"] == "reproduced"
+    broken = [*kept[:-1], run("ratlip", seed=1, fid=50.0, fid_untrained=100.0)]  # half is not under half
+    found = judged(broken)["PROMISE-FID-SCENES"]
+    assert found["verdict"] == "not reproduced" and "ratlip seed 1: 50 (under 50: no)" in found["why"]
+    without = [one for one in kept if one["system"] != "df-gan"]
+    assert judged(without)["PROMISE-FID-SCENES"]["verdict"] == "not run"
+    assert "df-gan clip" in judged(without)["PROMISE-FID-SCENES"]["why"]
+    assert judged(kept, profile="smoke")["PROMISE-FID-SCENES"]["verdict"] == "inconclusive"
+    assert judged(kept)["PROMISE-FID-BIRDS"]["verdict"] == "not run"  # these runs are of another world
     right = [run(s, setting_accuracy=0.8) for s in ("attngan", "alr-gan")]
     assert judged(right)["PROMISE-SETTING"]["verdict"] == "reproduced"
     wrong = [run("attngan", setting_accuracy=0.9), run("alr-gan", setting_accuracy=0.799)]
     assert judged(wrong)["PROMISE-SETTING"]["verdict"] == "not reproduced"
+
+
+def test_the_promise_of_all_systems_names_all_systems():
+    assert {name.partition(" ")[0] for name in claims.promises.ALL} == set(systems.available())
 
 
 def test_cost_is_described_and_not_judged():
@@ -229,7 +302,7 @@ def test_every_claim_says_what_is_published_or_that_it_is_not_known():
     assert len(set(ids)) == len(ids)
     for claim in claims.CLAIMS:
         assert claim.published and claim.statement.endswith(".")
-    for word in ("3 seeds", "95%", "smoke", "0"):
+    for word in ("3 seeds", "95%", "smoke", "0", "Holm"):
         assert word in claims.RULE
 
 

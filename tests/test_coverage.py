@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import ast
-import importlib
 import inspect
 import re
-import tomllib
-from functools import cache
 from pathlib import Path
 
+import nbformat
 import pytest
+from index_checks import missing_test, resolve
 
-import t2i_core
+from t2i_core import coverage
+from t2i_core.coverage import labels_of, rows
 
 ROOT = Path(__file__).resolve().parent.parent
-INDEX = Path(t2i_core.__file__).parent / "coverage.toml"
 REQUIRED = {
     "ALR-GAN": (
         *(f"E{n}" for n in range(1, 16)),
@@ -37,49 +35,12 @@ REQUIRED = {
         *(f"T{n}" for n in range(1, 7)),
         *(f"Q{n}" for n in range(1, 11)),
     ),
+    "comparison study": (
+        *(f"Q{n}" for n in range(1, 7)),
+        *(f"{letter}{n}" for letter in "MON" for n in range(1, 4)),
+    ),
 }
 KEYS = {"paper", "id", "says", "functions", "tests", "notebook", "label", "status"}
-ID = r"(?:E\d+|F\d+|Ab\d+|Q\d+|T\d+|Tq|Tt)"
-LABELS = re.compile(rf"({'|'.join(REQUIRED)}) ({ID}(?:(?:, | and ){ID})*)\b")
-
-
-def rows() -> list[dict]:
-    """The rows of the index, each with its paper."""
-    index = tomllib.loads(INDEX.read_text())
-    return [{"paper": index["paper"]} | row for row in index["row"]]
-
-
-def resolve(path: str) -> object:
-    """The object of a dotted path: the longest part that imports, then attributes. Raises LookupError."""
-    names = path.split(".")
-    for end in range(len(names), 0, -1):
-        module = ".".join(names[:end])
-        try:
-            found = importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            if error.name is None or not module.startswith(error.name):
-                raise  # the module is there, and something that it imports is not
-            continue
-        for name in names[end:]:
-            if not hasattr(found, name):
-                raise LookupError(path)
-            found = getattr(found, name)
-        return found
-    raise LookupError(path)
-
-
-@cache
-def names_of_tests(path: Path) -> set[str]:
-    """The names of a file's test functions."""
-    if not path.exists():
-        return set()
-    functions = ast.parse(path.read_text()).body
-    return {f.name for f in functions if isinstance(f, ast.FunctionDef) and f.name.startswith("test_")}
-
-
-def labels_of(text: str) -> set[str]:
-    """Every label of a notebook: "ALR-GAN E3", and each of "RATLIP Q7, Q8"."""
-    return {f"{paper} {id}" for paper, found in LABELS.findall(text) for id in re.findall(ID, found)}
 
 
 def gaps(row: dict, root: Path = ROOT) -> list[str]:
@@ -97,10 +58,7 @@ def gaps(row: dict, root: Path = ROOT) -> list[str]:
         documented |= re.search(rf"\b{row['id']}\b", documentation) is not None
     if row["id"].startswith("E") and not documented:
         found.append(f"no docstring of its functions says {row['id']}")
-    for test in row["tests"]:
-        file, _, name = test.partition("::")
-        if name not in names_of_tests(root / file):
-            found.append(f"there is no test {test}")
+    found += [wrong for test in row["tests"] if (wrong := missing_test(test, root))]
     if row["status"] == "covered":
         found += [f"it names no {kind}" for kind in ("functions", "tests") if not row[kind]]
     elif row["status"] != "not testable":
@@ -199,3 +157,33 @@ def test_labels_are_read_whole_and_in_lists():
 
 def test_each_paper_has_labels_of_its_own():
     assert labels_of("ALR-GAN E1, RATLIP E1 and E2; RATLIP Q8") == {"ALR-GAN E1", "RATLIP E1", "RATLIP E2", "RATLIP Q8"}
+
+
+# ---------------------------------------------------------------- the table that people read
+
+
+def test_the_table_and_its_counts_hold_every_row():
+    table = coverage.table()
+    assert len(table) == len(rows()) == coverage.counts().to_numpy().sum()
+    assert (table["tests"] > 0).sum() == sum(bool(row["tests"]) for row in rows())
+    assert dict(zip(table["id"], table["kind"], strict=True))["Ab1"] == "ablations"
+    e1 = table[(table["paper"] == "GR-GAN") & (table["id"] == "E1")].iloc[0]
+    assert (e1["kind"], e1["notebook"], e1["status"]) == ("equations", "09_gradual_refinement", "covered")
+    assert {coverage.kind({"id": id}) for id in ("Q1", "M1", "O3", "N1")} == {"claims"}
+    assert [coverage.kind({"id": id}) for id in ("F1", "Tq", "T6")] == ["figures", "tables", "tables"]
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row["label"])
+def test_every_row_leads_to_a_heading_of_its_notebook(row):
+    file, _, anchor = coverage.section(row).partition("#")
+    assert file == Path(row["notebook"]).with_suffix(".ipynb").name and anchor
+
+
+def test_a_link_leads_to_where_the_label_is_explained_and_not_to_where_it_is_mentioned(tmp_path):
+    cells = ["# Title\n\nsee ALR-GAN E7", "## 1. A loss (new)\n\n```\n# no heading\n```\n\n**Claim (ALR-GAN E7).**"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(cell) for cell in cells])
+    nbformat.write(notebook, tmp_path / "04.ipynb")
+    row = GOOD | {"notebook": "notebooks/04.py"}
+    assert coverage.section(row, tmp_path) == "04.ipynb#1.-A-loss-%28new%29"
+    with pytest.raises(LookupError, match="04.ipynb does not say it"):
+        coverage.section(row | {"label": "ALR-GAN E8"}, tmp_path)

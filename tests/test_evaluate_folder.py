@@ -21,11 +21,12 @@ from t2i_core.data import load
 from t2i_core.metrics import folder as reading
 from t2i_core.metrics.evaluate import OF_IMAGES, caption_plan, draw, evaluate_folder, evaluate_run, evaluate_stages
 from t2i_core.metrics.folder import read_folder
-from t2i_core.metrics.instruments import GROUPS, OF_TRUTH
+from t2i_core.metrics.instruments import GROUPS, OF_SYSTEM, OF_TRUTH
 from t2i_core.runs import Run
 
 RED, CLEAR = (255, 0, 0), (0, 0, 0, 0)
-MANY = ("fid", "kid", "inception_score", "clip_score", "cmd")  # all that 24 images are enough for
+MANY = ("fid", "kid", "inception_score", "clip_score", "cmd", "precision_recall")  # all that 24 images are enough for
+VALUES = {*MANY, "clip_score_x100", "itdis", "precision", "recall", "density", "coverage"} - {"precision_recall"}
 
 
 def put(folder: Path, name: str, image: Image.Image | None = None, caption: str | None = "a red house") -> Path:
@@ -70,7 +71,7 @@ def images(drawn, tmp_path) -> Path:
 def test_a_folder_of_what_a_run_draws_gives_the_runs_numbers(drawn, tiny_scenes, tmp_path):
     folder, of_run, _ = drawn
     found = evaluate_folder(folder, tiny_scenes, MANY, out=tmp_path / "deep" / "out.json", device="cpu")
-    assert set(found) == {*MANY, "clip_score_x100", "itdis"}
+    assert set(found) == VALUES
     for name, entry in found.items():
         for part in ("value", "low", "high"):
             assert entry[part] == pytest.approx(of_run[name][part], rel=1e-5, abs=1e-6), (name, part)
@@ -112,10 +113,10 @@ def test_real_images_have_no_distance_whatever_size_they_come_in(tiny_scenes, tm
 
 
 def test_all_is_what_needs_no_truth_and_what_cannot_be_is_left_out(images, tiny_scenes):
-    assert set(OF_IMAGES) == set(GROUPS) - set(OF_TRUTH) and len(OF_IMAGES) == 6
+    assert set(OF_IMAGES) == set(GROUPS) - {*OF_TRUTH, *OF_SYSTEM} and len(OF_IMAGES) == 7
     with pytest.warns(UserWarning, match="r_precision is left out: .* 99 captions .* among 24 images") as seen:
         found = evaluate_folder(images, tiny_scenes, device="cpu")
-    assert len(seen) == 1 and set(found) == {*MANY, "clip_score_x100", "itdis"}
+    assert len(seen) == 1 and set(found) == VALUES
 
 
 @pytest.mark.parametrize("metrics", [*OF_TRUTH, ("fid", "soa")])
@@ -126,7 +127,13 @@ def test_what_asks_for_the_truth_is_refused_by_name(images, tiny_scenes, metrics
 
 @pytest.mark.parametrize(
     "metrics, keep, said",
-    [("r_precision", 24, "99 captions"), ("inception_score", 19, "19 images .* at least 20"), ("fidd", 3, "'fid'")],
+    [
+        ("r_precision", 24, "99 captions"),
+        ("inception_score", 19, "19 images .* at least 20"),
+        ("precision_recall", 5, "5 generated images .* at least 6 are needed"),
+        ("fid", 1, "holds 1 image: every measure needs 2"),
+        ("fidd", 3, "'fid'"),
+    ],
 )
 def test_too_few_images_and_unknown_measures_are_refused(images, tiny_scenes, metrics, keep, said):
     for row in range(keep, 24):

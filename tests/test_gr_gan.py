@@ -12,6 +12,7 @@ from t2i_core import systems
 from t2i_core.blocks import StageDiscriminator
 from t2i_core.config import PROFILES, UserError
 from t2i_core.memory import DynamicMemory
+from t2i_core.systems.dm_gan import MemoryAttention
 from t2i_core.systems.gr_gan import GRGAN, GradualGenerator, GRGANConfig, mean_word
 from t2i_core.text_encoder import Text
 
@@ -176,7 +177,7 @@ def test_f1_published_parameter_counts():
     c = GRGANConfig.of(PROFILES["paper"], text_dim=512)
     assert (c.residual_blocks, c.ngf, c.ndf, c.lambda1, c.lambda2, c.lambda_damsm) == (3, 64, 32, 4.0, 1.0, 1.0)
     with torch.device("meta"):
-        generator = GradualGenerator(c)
+        generator = GradualGenerator(c, MemoryAttention)
         judges = [GRGAN.build_discriminator(type("", (), {"config": c}), r) for r in c.resolutions]
         unused = StageDiscriminator(64, c.ndf, c.text_dim, "spectral")
     assert count(generator) == 22_503_762 and count(generator.condition) == 205_200
@@ -232,7 +233,6 @@ def test_what_weighs_nothing_is_not_computed():
     [
         ({"order": "ISS"}, "order 'ISS'.*each once"),
         ({"order": "WS"}, "order 'WS'"),
-        ({"backbone": "memmory"}, "did you mean 'memory'"),
         ({"encoder": "clip"}, "unknown encoder 'clip'"),
         ({"lambda1": -1.0}, "lambda1 -1.0 is negative"),
         ({"resolutions": (8, 16)}, "2 image sizes for 3 stages"),
@@ -241,6 +241,11 @@ def test_what_weighs_nothing_is_not_computed():
 def test_mistakes_are_named(switches, message):
     with pytest.raises(UserError, match=message):
         GRGANConfig.of(PROFILES["smoke"], **switches)
+
+
+def test_an_unknown_backbone_is_named():
+    with pytest.raises(UserError, match="did you mean 'memory'"):
+        system("gr-gan", backbone="memmory")
 
 
 def test_a_matching_model_of_the_wrong_kind_is_named():

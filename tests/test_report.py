@@ -8,6 +8,7 @@ import re
 
 import matplotlib
 import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,9 +16,10 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from t2i_core import claims, evidence, report, results
+from t2i_core import claims, coverage, deviations, evidence, report, results
 from t2i_core.config import UserError, write_json
 from t2i_core.figures import PALETTE, sample_steps, spread, to_pixels
+from t2i_core.forest import differences, forest
 
 EVIL = "<script>alert('x')</script> & \"red\" {{ 7 * 7 }} $\\frac$"
 
@@ -214,13 +216,13 @@ def test_the_page_needs_no_other_file_and_no_network(made):
     for tag, attributes in made.tags:
         for key, value in attributes.items():
             if key in ("src", "href", "xlink:href", "data", "srcset", "action", "poster"):
-                assert value.startswith(("data:image/", "#")), (tag, key, value[:80])
+                assert value.startswith(("data:image/", "#", "notebooks/")), (tag, key, value[:80])
     assert not made.all("script") and not made.all("link") and not made.all("iframe")
     text = made.source
     assert "http" not in text and "@import" not in text
     assert re.search(r"url\((?!#)", text) is None
     targets = {attributes["id"] for _, attributes in made.tags if "id" in attributes}
-    assert {a["href"][1:] for a in made.all("a")} <= targets
+    assert {a["href"][1:] for a in made.all("a") if a["href"].startswith("#")} <= targets
 
 
 def test_the_page_trusts_no_text(made):
@@ -258,8 +260,47 @@ def test_the_page_shows_the_same_steps_of_every_whole_system_side_by_side(made):
     assert sum("after 10 steps" in picture["alt"] for picture in pictures) == 2
     assert "alr-gan no-alr, seed 0, step 20" in made.text
     assert all(svg["role"] == "img" and svg["aria-label"] for svg in made.all("svg"))
-    assert len(made.all("svg")) == 2  # curves and metrics
+    assert len(made.all("svg")) == 3  # the claims of a paper, curves and metrics
     assert len(made.all("caption")) == len(made.all("table"))
+
+
+def test_the_page_prints_every_deviation_and_every_row_of_the_coverage(made):
+    for row in deviations.rows():
+        assert row["where"] in made.text and row["problem"] in made.text, row["id"]
+    for row in coverage.rows():
+        assert row["says"] in made.text, row["label"]
+    proven = sum(row["paper"] == "GR-GAN" and row["status"] == "proven" for row in deviations.rows())
+    assert f"GR-GAN: 28, {proven} proven" in made.text
+    headers = made.all("th")
+    assert all(header.get("scope") in ("col", "row") for header in headers)
+    assert not [a for a in made.all("a") if a["href"].startswith("notebooks/")]  # no notebook lies beside this page
+
+
+def test_a_proof_is_a_link_where_its_notebook_lies_beside_the_page(tmp_path):
+    leave_run(tmp_path, "alr-gan")
+    row = next(row for row in deviations.rows() if row["id"] == "g2")
+    cells = [nbformat.v4.new_markdown_cell("## A place"), nbformat.v4.new_code_cell(row["snippet"])]
+    (tmp_path / "notebooks").mkdir()
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "notebooks" / f"{row['notebook']}.ipynb")
+    links = [a["href"] for a in page(tmp_path).all("a") if a["href"].startswith("notebooks/")]
+    assert links == [f"notebooks/{row['notebook']}.ipynb#A-place"]
+
+
+def test_a_claims_differences_speak_for_it_on_the_right():
+    runs = [
+        {"system": name, "variant": "default", "world": "toy-scenes", "seed": seed, "steps": 9,
+         "metrics": {"fid": {"value": value + seed * (name == "attngan")}}}
+        for name, value in (("alr-gan", 30.0), ("attngan", 40.0)) for seed in range(3)
+    ]  # fmt: skip
+    judged = {claim["id"]: claim for claim in claims.judge(runs, [], "mini")}
+    unit, mean, seeds = differences(judged["ALRGAN-T1-FID"])
+    assert (unit, mean["value"], seeds) == ("FID", 11.0, [10.0, 11.0, 12.0])
+    assert differences(judged["ALRGAN-T2"]) is None and differences(judged["PROMISE-SETTING"]) is None
+    (axes,) = forest([judged["ALRGAN-T1-FID"]]).axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["ALRGAN-T1-FID"]
+    assert axes.lines[-2].get_xdata()[0] > 0  # the mean, before the line at 0
+    with pytest.raises(ValueError, match="none of these claims"):
+        forest([judged["ALRGAN-T2"]])
 
 
 def test_very_wide_grids_are_scaled_down(tmp_path):

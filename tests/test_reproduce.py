@@ -89,6 +89,7 @@ def fixed_code():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fingerprint, "sources_hash", lambda *a: "code")
         patch.setattr(fingerprint, "training_hash", lambda: "training code")
+        patch.setattr(fingerprint, "concluding_hash", lambda: "all code")
         yield
 
 
@@ -401,7 +402,7 @@ def test_only_runs_what_was_chosen_and_what_it_needs():
     chosen = reproduce._chosen(reproduce.NOTEBOOKS, ["06"])
     assert [n.name[:2] for n in chosen] == ["01", "02", "06"]
     assert [n.name[:2] for n in reproduce._chosen(reproduce.NOTEBOOKS, ["00", "03"])] == ["00", "01", "03"]
-    assert len(reproduce._chosen(reproduce.NOTEBOOKS, None)) == len(reproduce.NOTEBOOKS) == 11
+    assert len(reproduce._chosen(reproduce.NOTEBOOKS, None)) == len(reproduce.NOTEBOOKS) == 13
 
 
 def test_the_table_has_every_need_before_what_needs_it():
@@ -438,6 +439,18 @@ def test_each_seed_is_a_reproduction_and_the_first_ones_results_hold_all(of_thre
     for seed in (0, 7):
         assert read_json(out / "seeds" / str(seed) / "results.json")["seeds"] == [seed]
     assert (out / "notebooks" / "one.ipynb").exists() and not (out / "seeds" / "4").exists()
+
+
+def test_what_concludes_runs_again_when_another_seed_is_there_and_nothing_else_does(tmp_path, capfd):
+    for name in ("one", "end"):
+        write_notebook(tmp_path / "notebooks", name, ["print(seed)"])
+    table = (reproduce.Notebook("one"), reproduce.Notebook("end", needs=("one",), concludes=True))
+    options = {"notebooks_dir": tmp_path / "notebooks", "notebooks": table, "device": "cpu", "jobs": 1}
+    assert reproduce.reproduce_seeds("smoke", tmp_path / "out", (0, 1), **options) == 0
+    said = capfd.readouterr().out
+    assert said.count("done     end") == 3 and said.count("done     one") == 2
+    assert reproduce.reproduce_seeds("smoke", tmp_path / "out", (0, 1), **options) == 0
+    assert "done     end" not in capfd.readouterr().out
 
 
 def test_a_failed_seed_fails_the_whole_and_ctrl_c_ends_it(monkeypatch, tmp_path):

@@ -281,7 +281,14 @@ DROPPED = {
 
 def test_every_variant_is_known_here():
     assert set(systems.variants("alr-gan")) == set(DROPPED)
-    assert set(systems.variants("attngan")) == {"default", "brief", "mismatch", "no-damsm", "itm"}
+    assert set(systems.variants("attngan")) == {
+        "default",
+        "brief",
+        "mismatch",
+        "no-attention",
+        "no-damsm",
+        "itm",
+    }
     with pytest.raises(UserError, match="did you mean 'no-alr'"):
         system("alr-gan", "no-arl")
 
@@ -306,6 +313,28 @@ def test_fixed_weights_are_one_and_have_no_network():
     built.generator_losses(given, out)
     assert {out.extras[f"{name}{i}"].item() for name in ("alpha_max", "beta_min") for i in (1, 2)} == {1.0}
     assert not any("phi" in name for name, _ in built.named_parameters())
+
+
+def test_without_attention_every_region_reads_the_mean_of_the_real_words():
+    whole, built = system("attngan"), system("attngan", "no-attention")
+    built.load_state_dict(whole.state_dict())  # the same layers
+    given, out = drawn(built)
+    text = out.text
+    even = text.mask.double() / text.mask.sum(1, keepdim=True)
+    for theta in out.attention:
+        assert torch.equal(theta, even[:, :, None].expand_as(theta))
+    stage, features = built.generator.stages[0], out.features[0]
+    _, joined = stage.attention.layout(text.words, features, text.mask)
+    words = stage.attention.project(text.words)
+    for row, mask in enumerate(text.mask):
+        mean = words[row][:, mask].mean(1)
+        assert_close(joined[row, features.shape[1] :], mean[:, None, None].expand_as(features[row]))
+    assert not torch.allclose(out.images[-1], whole.generate(given.tokens, noise(4)).images[-1])
+
+
+def test_alr_gan_has_no_backbone_without_attention():
+    with pytest.raises(UserError, match="unknown backbone 'mean'"):
+        system("alr-gan", backbone="mean")
 
 
 def test_no_damsm_drops_the_matching_term():

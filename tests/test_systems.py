@@ -14,7 +14,7 @@ from t2i_core.alr import ALRModule
 from t2i_core.config import PROFILES, UserError
 from t2i_core.data import Batch
 from t2i_core.systems.alr_gan import ALRGAN, ALRGANConfig
-from t2i_core.systems.attngan import AttnGAN, AttnGANConfig, Generator
+from t2i_core.systems.attngan import AttnGAN, AttnGANConfig, Generator, WordAttention
 from t2i_core.systems.dm_gan import DMGAN
 from t2i_core.text_encoder import Text
 
@@ -133,10 +133,8 @@ def test_q1_nothing_but_images_captions_and_classes_goes_in():
 
 def test_q3_the_alr_module_takes_the_place_of_another_systems_attention():
     torch.manual_seed(0)
-    plain = Generator(AttnGANConfig.of(PROFILES["smoke"], **SIZES, text_dim=12, max_words=8)).double().eval()
-    refined = (
-        Generator(AttnGANConfig.of(PROFILES["smoke"], **SIZES, text_dim=12, max_words=8), ALRModule).double().eval()
-    )
+    config = AttnGANConfig.of(PROFILES["smoke"], **SIZES, text_dim=12, max_words=8)
+    plain, refined = (Generator(config, attention).double().eval() for attention in (WordAttention, ALRModule))
     added = refined.load_state_dict(plain.state_dict(), strict=False)
     assert added.missing_keys and all("phi_" in key for key in added.missing_keys) and not added.unexpected_keys
     text = matcher().encode_text(list(CAPTIONS))

@@ -1,6 +1,7 @@
 """Measuring: features -> statistics -> a number with its interval and its protocol.
 
-`stats` intervals; `moments` means and covariances; `frechet` FID and KID; `cmd` GR-GAN's Cross-Model Distance;
+`stats` intervals; `moments` means and covariances; `frechet` FID and KID; `manifold` precision, recall, density and
+coverage; `cost` seconds and memory of drawing; `cmd` GR-GAN's Cross-Model Distance;
 `inception_score`; `retrieval` R-precision and recall at k; `clip_score` the cosine of image and caption; `inspector`
 the feature network of the toy worlds, which also reads objects, colours and places; the scorer is the text-image
 encoder that scores and never trains a generator; `soa`, `binding` and `layout` what the caption names against what the

@@ -24,6 +24,7 @@ from t2i_core.metrics.drawing import DRAW_BATCH, caption_plan, draw, draw_stages
 from t2i_core.metrics.folder import METRICS, read_folder, read_measures, real_images, unknown_words
 from t2i_core.metrics.instruments import (
     GROUPS,
+    OF_SYSTEM,
     OF_TRUTH,
     TRUSTED,
     Asked,
@@ -47,7 +48,9 @@ __all__ = [
 SHOWN = 16  # pairs in comparison.png
 STAGES = "stages.json"
 UNTRAINED = "fid_untrained"
-OF_IMAGES = tuple(group for group in GROUPS if group not in OF_TRUTH)
+MOST = 1.5  # of a pixel's size: what is larger was never meant to lie in [-1, 1]
+BY_A_RUN = "asks a whole run to draw, and not images that are there already"
+OF_IMAGES = tuple(group for group in GROUPS if group not in (*OF_TRUTH, *OF_SYSTEM))
 
 
 def evaluate_images(
@@ -75,9 +78,13 @@ def evaluate_images(
     asked for by name, it raises. Where the inspector itself is right in under 90 % of held-out pictures (an emoji's
     subgroup), its answer is no measure of a system and is left out.
     """
+    _refuse(metrics, OF_SYSTEM, BY_A_RUN, OF_IMAGES + OF_TRUTH)
     if not len(images) == len(captions) == len(truths) == len(caption_index):
         lengths = f"{len(images)}, {len(captions)}, {len(truths)} and {len(caption_index)}"
         raise ValueError(f"images, captions, truths and caption_index must be as many, not {lengths}")
+    for name, shown in (("images", images), ("real_images", real_images), ("paired_real", paired_real)):
+        if shown is not None:
+            _check_images(shown, name)
     instruments = Instruments(world, device, weights_folder)
     base = {**(protocol or {}), "images": len(images), "captions_per_image": 1}
     asked = Asked(list(captions), truths, list(caption_index), seed, base, same or {"caption": captions})
@@ -99,7 +106,7 @@ def _real(
 
 
 @dataclass(frozen=True)
-class _Setting:
+class Setting:
     """What a run's images are measured in: the system, whose captions (``rows`` of the dataset), the real images."""
 
     system: System
@@ -112,7 +119,7 @@ class _Setting:
     at_most: int  # px: nothing larger need be kept
 
     @classmethod
-    def of(cls, run: Run, n: int | None, seed: int, device: str, weights_folder: str | Path | None) -> _Setting:
+    def of(cls, run: Run, n: int | None, seed: int, device: str, weights_folder: str | Path | None = None) -> Setting:
         place = make_accelerator(device, "fp32").device
         system, config = run.system(place), run.config
         resolution = system.config.resolutions[-1]
@@ -155,9 +162,10 @@ def evaluate_run(
     every = wants_all(metrics)
     asked = () if every else (metrics,) if isinstance(metrics, str) else tuple(metrics)
     groups = "all" if every else chosen_groups([name for name in asked if name != UNTRAINED])
-    here = _Setting.of(run, n, seed, device, weights_folder)
+    here = Setting.of(run, n, seed, device, weights_folder)
     system, captions = here.system, here.asked.captions
-    values = here.measured(groups, draw(system, captions, seed, batch_size, here.at_most))
+    images = draw(system, captions, seed, batch_size, here.at_most)
+    values = here.measured(groups, images, replace(here.asked, system=system))
     if UNTRAINED in asked or every and "fid" in values:
         before = draw(untrained(run, system, captions), captions, seed, batch_size, here.at_most)
         values[UNTRAINED] = here.measured("fid", before)["fid"]
@@ -184,8 +192,8 @@ def evaluate_stages(
     stage is measured by what it lacks. Written into the run's folder as stages.json; each protocol says "stage" (from
     1), "stages" and the stage's "resolution". Returns [{metric: {value, low, high, n, protocol}}], one a stage.
     """
-    chosen_groups(metrics)
-    here = _Setting.of(run, n, seed, device, weights_folder)
+    _refuse(metrics, OF_SYSTEM, BY_A_RUN, OF_IMAGES + OF_TRUTH)
+    here = Setting.of(run, n, seed, device, weights_folder)
     size = here.instruments.resolution
     drawn = draw_stages(here.system, here.asked.captions, seed, size)
     found = []
@@ -215,7 +223,10 @@ def evaluate_folder(
     is written to ``out`` (metrics.json in the folder), where values of the same images against the same data are kept
     that were not asked anew. Returns {metric: {value, low, high, n, protocol}}.
     """
-    _refuse_truth(metrics)
+    _refuse(metrics, OF_SYSTEM, BY_A_RUN, OF_IMAGES)
+    _refuse(
+        metrics, OF_TRUTH, "asks what the truth about each image says, and a folder of images holds none", OF_IMAGES
+    )
     manifest = read_manifest(data)
     if world is not None:
         nearest(world, {*weights.available(), *weights.available(folder=weights_folder)}, "world with instruments")
@@ -238,10 +249,20 @@ def evaluate_folder(
     return found
 
 
-def _refuse_truth(metrics: str | Collection[str] | None) -> None:
+def _check_images(images: Tensor, name: str) -> None:
+    """ValueError for what is no (n, 3, R, R) in [-1, 1]; a little over the edge, as resizing may leave it, is fine."""
+    if images.dim() != 4 or images.shape[1] != 3 or not images.is_floating_point():
+        raise ValueError(
+            f"{name} must be (n, 3, R, R) floating-point numbers in [-1, 1], not {tuple(images.shape)} of "
+            f"{images.dtype}: repeat a grey channel three times, lay a transparent one over white"
+        )
+    low, high = map(float, images.aminmax()) if images.numel() else (0.0, 0.0)
+    if low < -MOST or high > MOST:
+        raise ValueError(f"{name} reach from {low:.4g} to {high:.4g}, and they must lie in [-1, 1]: rescale them")
+
+
+def _refuse(metrics: str | Collection[str] | None, groups: Sequence[str], why: str, others: Sequence[str]) -> None:
+    """Nothing where all is asked for: what cannot be measured is then left out."""
     for group in () if wants_all(metrics) else chosen_groups(metrics):
-        if group in OF_TRUTH:
-            raise UserError(
-                f"{group} asks what the truth about each image says, and a folder of images holds none: "
-                f"choose from {', '.join(OF_IMAGES)}"
-            )
+        if group in groups:
+            raise UserError(f"{group} {why}: choose from {', '.join(others)}")

@@ -9,7 +9,7 @@ Shapes: B images, P part names, V values of a quality, G x G cells of the heat m
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from t2i_core.blocks import resize
 
-READ_BATCH = 256
+READ_BATCH = 64  # what fits into a processor's cache: 256 take a tenth longer
 MARGINS = 4  # of a box: distance of its sides from the heat map's centre, as (dx, dy, width, height)
 
 
@@ -171,9 +171,7 @@ class Inspector(nn.Module):
         """Raw outputs: features, attributes {name: logits} and, where there are parts, presence and heat (logits), box,
         qualities {kind: logits}, contents (B, P + colours): logits of what the picture holds, from the features."""
         c = self.config
-        fine = self.fine(resize(images, c.resolution))
-        coarse = self.coarse(fine)
-        features = self.summary(coarse).float()
+        fine, coarse, features = self._look(images)
         seen = F.relu(features)
         out: dict[str, Any] = {"features": (features - self.middle) / self.spread}
         out["attributes"] = {name: self.attribute_heads[_key(name)](seen) for name in c.attributes}
@@ -181,6 +179,11 @@ class Inspector(nn.Module):
             up = F.interpolate(self.back(coarse), scale_factor=2.0, mode="bilinear", align_corners=False)
             out |= self._read_parts(self.mix(torch.cat([fine, up], 1))) | {"contents": self.contents(seen)}
         return out
+
+    def _look(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        fine = self.fine(resize(images, self.config.resolution))
+        coarse = self.coarse(fine)
+        return fine, coarse, self.summary(coarse).float()
 
     def _read_parts(self, fields: Tensor) -> dict[str, Any]:
         c = self.config
@@ -217,8 +220,7 @@ class Inspector(nn.Module):
     @torch.no_grad()
     def read(self, images: Tensor, batch_size: int = READ_BATCH) -> Reading:
         """Read all images, ``batch_size`` at a time; only the number of images decides, never the batch size."""
-        device = next(self.parameters()).device
-        parts = [self._one_reading(self(part.to(device).float())) for part in images.split(batch_size)]
+        parts = [self._one_reading(self(part)) for part in self._batches(images, batch_size)]
         return Reading(self.config, **{name: _joined([part[name] for part in parts]) for name in parts[0]})
 
     def _one_reading(self, raw: dict[str, Any]) -> dict[str, Any]:
@@ -250,9 +252,17 @@ class Inspector(nn.Module):
             joint = (joint[:, :, None] + logits.log_softmax(1)[:, None, :]).flatten(1)
         return joint
 
+    @torch.no_grad()
     def features(self, images: Tensor, batch_size: int = READ_BATCH) -> Tensor:
-        """The FID features (n, F) alone."""
-        return self.read(images, batch_size).features
+        """The FID features (n, F) alone: those of :meth:`read`, without what looks for parts, a quarter of its work."""
+        seen = [self._look(part)[2] for part in self._batches(images, batch_size)]
+        return ((torch.cat(seen) - self.middle) / self.spread).cpu()
+
+    def _batches(self, images: Tensor, batch_size: int) -> Iterator[Tensor]:
+        device = next(self.parameters()).device
+        for part in images.split(batch_size):
+            # channels last, which convolutions on a CPU are quicker with; a GPU picks its own way
+            yield part.to(device).float().contiguous(memory_format=torch.channels_last)
 
 
 def _key(name: str) -> str:

@@ -18,21 +18,25 @@ from torch import Tensor
 
 from t2i_core.config import UserError, nearest
 from t2i_core.metrics import weights
-from t2i_core.metrics.accuracy import encode
+from t2i_core.metrics.accuracy import encode_captions, encode_images
 from t2i_core.metrics.binding import binding_accuracy
 from t2i_core.metrics.clip_score import clip_score
 from t2i_core.metrics.cmd import cross_model_values
+from t2i_core.metrics.cost import drawing_cost
 from t2i_core.metrics.frechet import fid, kid
 from t2i_core.metrics.inception_score import inception_score
 from t2i_core.metrics.inspector import Inspector, Reading
 from t2i_core.metrics.layout import KINDS, layout_accuracy
+from t2i_core.metrics.manifold import precision_recall
 from t2i_core.metrics.retrieval import r_precision
 from t2i_core.metrics.soa import attribute_accuracy, part_accuracy, semantic_object_accuracy
 from t2i_core.metrics.stats import Value
+from t2i_core.systems.base import System
 
 GROUPS = ("fid", "kid", "inception_score", "r_precision", "clip_score", "cmd", "soa")
-GROUPS += ("binding", "attributes", "layout")
+GROUPS += ("binding", "attributes", "layout", "precision_recall", "cost")
 OF_TRUTH = ("soa", "binding", "attributes", "layout")  # these ask what the truth about an image says
+OF_SYSTEM = ("cost",)  # these ask the system itself to draw
 TRUSTED = 0.9  # the accuracy on held-out pictures from which on an inspector's answers count
 # what a CLIP score's cosines and CMD's features come from; its name and sha256 stand beside it as "scorer"
 ENCODER = "a small contrastive text-image encoder trained on this dataset by this project, not OpenAI's CLIP"
@@ -40,7 +44,8 @@ ENCODER = "a small contrastive text-image encoder trained on this dataset by thi
 
 @dataclass(frozen=True)
 class Asked:
-    """What the images were drawn for: captions, whose (truths) and which (caption_index); and how it is measured."""
+    """What the images were drawn for: captions, whose (truths) and which (caption_index); how it is measured; and, of a
+    run, the system that drew them."""
 
     captions: list[str]
     truths: Sequence[Mapping[str, Any]]
@@ -48,24 +53,36 @@ class Asked:
     seed: int
     protocol: dict[str, Any]
     same: Mapping[str, Sequence]
+    system: System | None = None
 
 
 class Subject:
-    """Images; what costs a network is computed once, when first asked for."""
+    """Images; what costs a network is computed once, when first asked for. ``whole``: their reading will be asked for
+    in any case, so the features are taken from it."""
 
     def __init__(self, images: Tensor, instruments: Instruments):
         self.images, self.instruments = images, instruments
-        self._pairs: tuple[list[str], tuple[Tensor, Tensor]] | None = None
+        self.whole = False
 
     @cached_property
     def reading(self) -> Reading:
         return self.instruments.inspector.read(self.images)
 
+    @cached_property
+    def features(self) -> Tensor:
+        """The inspector's features (n, F) alone, which it has sooner than a whole reading."""
+        if self.whole or "reading" in vars(self):
+            return self.reading.features
+        return self.instruments.inspector.features(self.images)
+
+    @cached_property
+    def scored(self) -> Tensor:
+        """The scorer's image features (n, D)."""
+        return encode_images(self.instruments.scorer, self.images)
+
     def pairs(self, captions: list[str]) -> tuple[Tensor, Tensor]:
         """The scorer's image and sentence features (n, D) each."""
-        if self._pairs is None or self._pairs[0] is not captions:
-            self._pairs = captions, encode(self.instruments.scorer, self.images, captions)
-        return self._pairs[1]
+        return self.scored, self.instruments.sentences(captions)
 
 
 class Instruments:
@@ -74,6 +91,13 @@ class Instruments:
     def __init__(self, world: str, device: str | torch.device, folder: str | Path | None):
         self.inspector = weights.load_inspector(world, device, folder)
         self.scorer = weights.load_scorer(world, device, folder)
+        self._said: tuple[list[str], Tensor] | None = None
+
+    def sentences(self, captions: list[str]) -> Tensor:
+        """The scorer's sentence features (n, D); those of the last captions are kept, which every image set shares."""
+        if self._said is None or self._said[0] != captions:
+            self._said = list(captions), encode_captions(self.scorer, captions)
+        return self._said[1]
 
     @property
     def resolution(self) -> int:
@@ -87,10 +111,14 @@ def measure(
     """The measures of the groups that were asked for (see :func:`chosen_groups`).
 
     With "all", what cannot be computed (too few images, a world without scorer) is left out with a warning; asked for
-    by name, it raises. Where no truth is told about any image, what asks for it gives nothing.
+    by name, it raises. Where no truth is told about any image, or no system is at hand, what asks for it gives nothing.
     """
     values: dict[str, Value] = {}
-    for group in chosen_groups(metrics):
+    groups = chosen_groups(metrics)
+    drawn.whole = not {"inception_score", *OF_TRUTH}.isdisjoint(groups)
+    if pictured is not None:
+        pictured.whole = drawn.whole
+    for group in groups:
         try:
             values |= _MEASURES[group](drawn, real, asked, pictured)
         except UserError as error:
@@ -119,9 +147,18 @@ def _names(metrics: str | Collection[str]) -> Collection[str]:
 def _features(measure: Callable[..., Value], name: str):
     def run(drawn: Subject, real: Subject, asked: Asked, pictured: Subject | None) -> dict[str, Value]:
         told = asked.protocol | drawn.instruments.inspector.told
-        return {name: measure(real.reading.features, drawn.reading.features, protocol=told, seed=asked.seed)}
+        return {name: measure(real.features, drawn.features, protocol=told, seed=asked.seed)}
 
     return run
+
+
+def _manifold(drawn: Subject, real: Subject, asked: Asked, pictured: Subject | None) -> dict[str, Value]:
+    told = asked.protocol | drawn.instruments.inspector.told
+    return precision_recall(real.features, drawn.features, told, asked.seed)
+
+
+def _cost(drawn: Subject, real: Subject, asked: Asked, pictured: Subject | None) -> dict[str, Value]:
+    return {} if asked.system is None else drawing_cost(asked.system, asked.captions)
 
 
 def _inception(drawn: Subject, real: Subject, asked: Asked, pictured: Subject | None) -> dict[str, Value]:
@@ -223,6 +260,8 @@ _MEASURES = {
     "binding": _read(binding_accuracy),
     "attributes": _read(attribute_accuracy),
     "layout": _read(layout_accuracy),
+    "precision_recall": _manifold,
+    "cost": _cost,
 }
 
 

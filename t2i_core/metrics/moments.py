@@ -114,9 +114,11 @@ class Gaussian:
         """Features (n, d), n >= 2; for n <= d the root is the centred rows, which costs no decomposition."""
         rows = as_rows(features, name)
         mu = rows.mean(0)
+        centred = rows - mu
         if len(rows) <= rows.shape[1]:
-            return cls(mu, (rows - mu).T / np.sqrt(len(rows) - 1), len(rows))
-        return cls(mu, square_root(np.atleast_2d(np.cov(rows, rowvar=False)), name), len(rows))
+            return cls(mu, centred.T / np.sqrt(len(rows) - 1), len(rows))
+        # written out, because np.cov takes twice as long and a bootstrap calls this hundreds of times
+        return cls(mu, square_root(centred.T @ centred / (len(rows) - 1), name), len(rows))
 
     @classmethod
     def of_moments(

@@ -81,6 +81,7 @@ class ALRGAN(AttnGAN):
     name = "alr-gan"
     paper = "ALR-GAN"
     Config = ALRGANConfig
+    backbones = {"attention": ALRModule}  # what it refines is attention: there is no ALR-GAN without
     variants = {
         "default": {},
         "brief": {},  # the same, trained as briefly as the ablations are

@@ -7,7 +7,9 @@ the published classes do.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +38,7 @@ PUBLISHED_LAMBDA = 5.0
 @dataclass(frozen=True)
 class AttnGANConfig(SystemConfig):
     """``encoder``: the matching model that reads the captions and judges the images, "damsm" or GR-GAN's "itm".
+    ``backbone``: what a refining stage does with the words, a name of the system's ``backbones``.
 
     The matching loss is lambda (lambda_1 L_sentence + lambda_2 L_words): lambda is AttnGAN's, ALR-GAN's lambda_2;
     lambda_1 and lambda_2 are GR-GAN's (E9). Published are 5 (CUB; 50 on COCO), 1, 1 with DAMSM, and 1, 4, 1 with ITM. A
@@ -43,6 +46,7 @@ class AttnGANConfig(SystemConfig):
     """
 
     encoder: str = "damsm"
+    backbone: str = "attention"
     lambda_damsm: float = PUBLISHED_LAMBDA
     lambda1: float = 1.0
     lambda2: float = 1.0
@@ -75,6 +79,17 @@ class WordAttention(nn.Module):
         return theta, torch.cat([features, text_vision_matrix(theta, words).view_as(features)], 1)
 
 
+class MeanWord(WordAttention):
+    """The ablation of attention: the same layers, with Theta even over the real words, so that no region chooses."""
+
+    def layout(self, words: Tensor, features: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        words = self.project(words)
+        mask = torch.ones_like(words[:, 0], dtype=torch.bool) if mask is None else mask
+        even = mask.to(words.dtype) / mask.sum(1, keepdim=True).clamp_min(1)
+        theta = even[:, :, None].expand(-1, -1, features.shape[2:].numel())
+        return theta, torch.cat([features, text_vision_matrix(theta, words).view_as(features)], 1)
+
+
 class RefiningStage(nn.Module):
     """F_i, ALR-GAN E9: attention over the words, residual blocks on [H; Q], twice the size.
 
@@ -99,7 +114,7 @@ def image_head(ngf: int) -> nn.Sequential:
 class Generator(nn.Module):
     """All stages. ``make_attention(feature_dim, text_dim)`` builds the part in which systems differ."""
 
-    def __init__(self, config: AttnGANConfig, make_attention=WordAttention):
+    def __init__(self, config: AttnGANConfig, make_attention: Callable[[int, int], nn.Module]):
         super().__init__()
         c = config
         for coarse, fine in zip(c.resolutions, c.resolutions[1:], strict=False):
@@ -139,16 +154,19 @@ class AttnGAN(System):
     name = "attngan"
     paper = "AttnGAN"
     matchers = ("damsm", "itm")
+    backbones: ClassVar[dict[str, Callable[[int, int], nn.Module]]] = {"attention": WordAttention, "mean": MeanWord}
     Config = AttnGANConfig
     variants = {
         "default": {},
         "brief": {},  # the whole system, trained as briefly as its ablations
         "mismatch": {"mismatch": True},
+        "no-attention": {"backbone": "mean"},
         "no-damsm": {"lambda_damsm": 0.0},
         "itm": ITM,
     }
 
     def __init__(self, config: AttnGANConfig, matcher: Matcher):
+        nearest(config.backbone, self.backbones, "backbone")
         super().__init__(config, matcher)
         self.generator = self.build_generator()
         self.discriminators = nn.ModuleList(self.build_discriminator(r) for r in config.resolutions)
@@ -156,7 +174,7 @@ class AttnGAN(System):
         initialise(self.discriminators)
 
     def build_generator(self) -> nn.Module:
-        return Generator(self.config)
+        return Generator(self.config, self.backbones[self.config.backbone])
 
     def build_discriminator(self, resolution: int) -> nn.Module:
         return StageDiscriminator(resolution, self.config.ndf, self.config.text_dim)

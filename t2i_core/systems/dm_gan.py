@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from t2i_core.blocks import StageDiscriminator
 from t2i_core.config import Profile
 from t2i_core.memory import DynamicMemory
-from t2i_core.systems.attngan import ITM, AttnGAN, AttnGANConfig, Generator
+from t2i_core.systems.attngan import ITM, AttnGAN, AttnGANConfig
 
 
 @dataclass(frozen=True)
 class DMGANConfig(AttnGANConfig):
+    backbone: str = "memory"
+
     @classmethod
     def of(cls, p: Profile, **switches) -> DMGANConfig:
         published = {"ngf": 64, "ndf": 32} if p.name == "paper" else {}
@@ -46,13 +48,11 @@ class DMGAN(AttnGAN):
     name = "dm-gan"
     paper = "DM-GAN"
     Config = DMGANConfig
+    backbones = AttnGAN.backbones | {"memory": MemoryAttention}
     variants = AttnGAN.variants | {  # GR-GAN's Table 4: lambda_1 and lambda_2 of ITM without GRG; "itm" is 4, 1
         f"itm-{one}-{two}": ITM | {"lambda1": float(one), "lambda2": float(two)}
         for one, two in ((1, 1), (2, 1), (3, 1), (4, 2), (5, 2))
     }
-
-    def build_generator(self) -> nn.Module:
-        return Generator(self.config, MemoryAttention)
 
     def build_discriminator(self, resolution: int) -> nn.Module:
         c = self.config

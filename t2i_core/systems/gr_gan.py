@@ -15,6 +15,7 @@ that its loss never asks for.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -22,15 +23,14 @@ from torch import Tensor, nn
 
 from t2i_core.adversarial import bce_discriminator, bce_fake, bce_real
 from t2i_core.blocks import StageDiscriminator, conditioning_kl
-from t2i_core.config import Profile, UserError, nearest
+from t2i_core.config import Profile, UserError
 from t2i_core.data import Batch
-from t2i_core.systems.attngan import Generator, WordAttention
+from t2i_core.systems.attngan import Generator
 from t2i_core.systems.base import Generated
-from t2i_core.systems.dm_gan import DMGAN, DMGANConfig, MemoryAttention
+from t2i_core.systems.dm_gan import DMGAN, DMGANConfig
 from t2i_core.text_encoder import Text
 
 ROLES = {"I": "image", "S": "sentence", "W": "words"}
-BACKBONES = {"memory": MemoryAttention, "attention": WordAttention}  # DM-GAN's and AttnGAN's stages
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,9 @@ class GRGANConfig(DMGANConfig):
     lambda1: float = 4.0
     lambda2: float = 1.0
     order: str = "ISW"
-    backbone: str = "memory"
 
     def __post_init__(self):
         super().__post_init__()
-        nearest(self.backbone, BACKBONES, "backbone")
         if sorted(self.order) != sorted(ROLES):
             raise UserError(f"order {self.order!r}: I, S and W each once, such as ISW, IWS or SWI")
         if len(self.resolutions) != len(self.order):
@@ -72,8 +70,7 @@ class GradualGenerator(Generator):
     (ours: the paper does not say what it reads where I is last).
     """
 
-    def __init__(self, config: GRGANConfig):
-        backbone = BACKBONES[config.backbone]
+    def __init__(self, config: GRGANConfig, backbone: Callable[[int, int], nn.Module]):
         roles = iter(config.order[1:])
         super().__init__(config, lambda *sizes: WithoutText() if next(roles) == "I" else backbone(*sizes))
         self.order, self.copies = config.order, config.max_words
@@ -111,7 +108,7 @@ class GRGAN(DMGAN):
     }
 
     def build_generator(self) -> nn.Module:
-        return GradualGenerator(self.config)
+        return GradualGenerator(self.config, self.backbones[self.config.backbone])
 
     def build_discriminator(self, resolution: int) -> nn.Module:
         c = self.config
