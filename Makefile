@@ -17,7 +17,7 @@ READY := $(VENV)/.ready
 TORCH := $(shell grep -E '^torch(vision)?==' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint pairs reproduce prepare lab bench clean
+.PHONY: help install test lint pairs chromium reproduce prepare zoo lab book bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,7 +30,7 @@ $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found; install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(TORCH) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,bench]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,bench,book]'
 	@touch $(READY)
 
 install: $(READY) ## make the environment in .venv (the other targets do it when it is needed)
@@ -38,7 +38,7 @@ install: $(READY) ## make the environment in .venv (the other targets do it when
 reproduce: $(READY) ## run the whole reproduction at PROFILE into OUT
 	$(BIN)/t2i reproduce --profile $(PROFILE) --out $(OUT) --seeds $(SEEDS)
 
-test: lint ## check style and notebook pairs, then run the tests
+test: lint chromium ## check style and notebook pairs, then run the tests
 	$(BIN)/python -m pytest -n $(JOBS)
 
 lint: $(READY) pairs ## check style only
@@ -55,11 +55,28 @@ pairs: $(READY)
 			"$(BIN)/jupytext --update --to ipynb $$base.py" >&2; exit 1; }; \
 	done
 
+# The browser tests drive Debian's chromium. Without it they are skipped, and say so.
+chromium:
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
+		test "$$(id -u)" = 0 && command -v apt-get >/dev/null || exit 0; \
+		echo "installing chromium for the browser tests"; \
+		apt-get update -qq -o Acquire::http::Timeout=20 && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y chromium \
+			>/dev/null || echo "chromium could not be installed: the browser tests will be skipped" >&2
+
 prepare: $(READY) ## prepare the dataset WORLD for PROFILE
 	$(BIN)/t2i prepare $(WORLD) --profile $(PROFILE)
 
+zoo: $(READY) ## train the systems that are shipped anew, and pack them (hours on a CPU; it goes on where it was)
+	$(BIN)/t2i prepare toy-scenes
+	$(BIN)/t2i zoo
+
 lab: $(READY) ## open JupyterLab on the notebooks
-	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
+	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb \
+		$(if $(filter 0,$(shell id -u)),--allow-root)
+
+book: $(READY) ## make a static site of the notebooks as they were saved, in build/book
+	rm -rf build/book
+	$(BIN)/python -m t2i_core.book --out build/book
 
 bench: $(READY) ## measure speed and memory as ratios
 	$(BIN)/python -m tests.bench

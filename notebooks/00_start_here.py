@@ -211,7 +211,9 @@ explore.figure_explorer(
 # | | the whole system on CLIP, beside what it stands on | `ratlip`, `galip`, `df-gan` | [08](08_training_ratlip.ipynb) |
 # | GR-GAN (2022) | a memory for words, and text from coarse to fine | `dm-gan`, `gr-gan` | [09](09_gradual_refinement.ipynb) |
 # | | one distance for pictures and captions, and what it misses | | [10](10_cross_model_distance.ipynb) |
-# | a comparison study | four older systems, for the same captions (no notebook yet) | `cgan`, `gan-cls`, `stackgan`, `sdn` | |
+# | a comparison study | eleven systems, the same captions | `cgan`, `gan-cls`, `stackgan`, `sdn` | [11](11_comparison.ipynb) |
+# | all of them | every claim, with its verdict | | [12](12_results.ipynb) |
+# | | type a caption, and see what each system draws | all | [13](13_explorer.ipynb) |
 #
 # A paper's ablation is a *variant* of its system: one switch of its configuration, the same code otherwise.
 
@@ -222,12 +224,14 @@ for name in systems.available():
 # %% [markdown]
 # Every notebook goes the same way: a claim, its equation with the paper's number (or ours, where the paper has none),
 # the equation by hand on a toy, the package's function, an `assert` that both agree, a figure, and a sentence that
-# reads it. Where a paper leaves something open, the text says what we decided.
+# reads it. Where a paper leaves something open, the text says what we decided. At the end stand exercises, with hints and
+# solutions to unfold; one of them waits for an answer in a cell and tells you whether it is right.
 #
 # ## 5. Three ways to run it
 #
 # **In JupyterLab** (`make lab`): step through a notebook. What takes long is trained once into `run_dir` and loaded the
-# next time, so running a notebook again is quick.
+# next time, so running a notebook again is quick. (Only to read: `make book` makes pages of the notebooks as they were
+# saved, which any browser opens.)
 #
 # **All at once**: `make reproduce`, which is `t2i reproduce --profile mini`, runs all notebooks by papermill with the
 # same four parameters and writes `results.json` and a report. One notebook alone:
@@ -326,10 +330,10 @@ place.cleanup()
 #
 # ## Exercises
 #
-# 1. *How much do captions tell?* In what share of the captions of `toy-scenes` is the place of some object stated,
-#    and in what share its size? Begin with a function for any list of captions, each a list of words as in
-#    `scene.truth["words"]`. It may fail as often as you like: the cell says whether it is right, or which property fails.
-#    (Hint: the fourth entry of a word says what it states.)
+# 1. *How much do captions tell?* In what share of the captions of `toy-scenes` is the place of some object stated, and
+#    in what share its size? Begin with a function for any list of captions, each a list of words as in
+#    `scene.truth["words"]`. It may fail as often as you like: the cell says whether it is right, or which property
+#    fails.
 
 # %%
 from t2i_core import exercises
@@ -342,6 +346,12 @@ def share(captions, kind):
 exercises.check("00.1", share)
 
 # %% [markdown]
+# <details><summary>Hint</summary>
+#
+# The fourth entry of a word says what it states.
+#
+# </details>
+#
 # <details><summary>Solution</summary>
 #
 # Places are told in most captions, sizes in fewer. A metric that blamed a system for a wrong size would be unfair to it
@@ -361,7 +371,13 @@ exercises.check("00.1", share)
 # </details>
 #
 # 2. *New to the test.* Birds and flowers are split by species: no species of the test split is in training. Show it for
-#    `toy-birds`. (Hint: `class_id`; test pictures are those from index $2^{30}$ on.)
+#    `toy-birds`.
+#
+# <details><summary>Hint</summary>
+#
+# `class_id`; test pictures are those from index $2^{30}$ on.
+#
+# </details>
 #
 # <details><summary>Solution</summary>
 #

@@ -652,7 +652,7 @@ figures.image_grid(test.images([asked[worst]]), width=2.0)
 # ## Exercises
 #
 # 1. *Where training starts.* A model gives every image and every caption the same vector. Which sentence loss does it
-#    have in a batch of $B$ pairs, whatever $\gamma$ is? (Hint: all cosines are 1.)
+#    have in a batch of $B$ pairs, whatever $\gamma$ is?
 #    Write it here; run the cell, and it says whether it is right, or which property fails:
 
 # %%
@@ -666,6 +666,12 @@ def loss_at_start(batch_size):
 exercises.check("01.1", loss_at_start)
 
 # %% [markdown]
+# <details><summary>Hint</summary>
+#
+# All cosines are 1.
+#
+# </details>
+#
 # <details><summary>Solution</summary>
 #
 # $2 \ln B$: equal scores make each softmax uniform, whatever $\gamma$ multiplies them with, so each direction costs
@@ -687,6 +693,12 @@ exercises.check("01.1", loss_at_start)
 # 2. *A bag of words.* "a red house left of a blue car" and "a blue house left of a red car" have the same words. Show
 #    that the mean of the word embeddings cannot tell them apart, and that the LSTM's sentence vector can.
 #
+# <details><summary>Hint</summary>
+#
+# `damsm.text_encoder.embedding` is one of the two, `damsm.encode_text(...).sentence` the other.
+#
+# </details>
+#
 # <details><summary>Solution</summary>
 #
 # The mean forgets the order; the recurrent state does not. It *can* tell them apart, which does not mean that
@@ -702,8 +714,14 @@ exercises.check("01.1", loss_at_start)
 #
 # </details>
 #
-# 3. *What does $\gamma_2$ do?* Show that $R(Q, D)$ lies between the largest $\cos(c_t, w_t)$ and that plus
-#    $\ln(T) / \gamma_2$: for a large $\gamma_2$ only the best word counts. (Hint: `word_contexts` gives the cosines.)
+# 3. *What does $\gamma_2$ do?* Show that $R(Q, D)$ lies between the largest $\cos(c_t, w_t)$ and that plus $\ln(T) /
+#    \gamma_2$: for a large $\gamma_2$ only the best word counts.
+#
+# <details><summary>Hint</summary>
+#
+# `word_contexts` gives the cosines.
+#
+# </details>
 #
 # <details><summary>Solution</summary>
 #

@@ -672,7 +672,13 @@ if borrowed:
 # ## Exercises
 #
 # 1. *A coin toss.* What are $L_{D_i}$ and $L_{G_i}$ when every verdict is $D = \tfrac12$? Check the dotted lines of
-#    section 9. (Hint: a logit of 0.)
+#    section 9.
+#
+# <details><summary>Hint</summary>
+#
+# A logit of 0.
+#
+# </details>
 #
 # <details><summary>Solution</summary>
 #
@@ -689,7 +695,7 @@ if borrowed:
 #
 # 2. *Why not simply $-L_D$?* The generator could maximise $L_D$, that is minimise $\tfrac12 \log(1 - D(\hat I))$,
 #    instead of E12. What is the derivative of that by the logit? Compare it with E12's when the judge is sure that the
-#    image is drawn. (Hint: $D = \sigma(x)$; a logit of $-6$.)
+#    image is drawn.
 #    Write it here; run the cell, and it says whether it is right, or which property fails:
 
 # %%
@@ -703,6 +709,12 @@ def slope(logit):
 exercises.check("02.2", slope)
 
 # %% [markdown]
+# <details><summary>Hint</summary>
+#
+# $D = \sigma(x)$; a logit of $-6$.
+#
+# </details>
+#
 # <details><summary>Solution</summary>
 #
 # $-\sigma(x) / 2$. Both push the logit up, but the first hardly at all exactly when the generator has most to learn.
@@ -722,8 +734,13 @@ exercises.check("02.2", slope)
 #
 # </details>
 #
-# 3. *Who hears what?* Change the words $W$ but keep the sentence $s$. Which of $H_0, H_1, H_2$ change? (Hint: `Text`
-#    is a named tuple: `text._replace(words=...)`.)
+# 3. *Who hears what?* Change the words $W$ but keep the sentence $s$. Which of $H_0, H_1, H_2$ change?
+#
+# <details><summary>Hint</summary>
+#
+# `Text` is a named tuple: `text._replace(words=...)`.
+#
+# </details>
 #
 # <details><summary>Solution</summary>
 #

@@ -499,7 +499,12 @@ show_words(twin)
 # ## Exercises
 #
 # 1. *Equal words.* A caption holds the same word vector twice. What happens to the two rows of $\Theta$, and to $Q$?
-#    (Hint: equal scores.)
+#
+# <details><summary>Hint</summary>
+#
+# Equal scores.
+#
+# </details>
 #
 # <details><summary>Solution</summary>
 #
@@ -518,8 +523,13 @@ show_words(twin)
 # </details>
 #
 # 2. *A temperature.* Multiply the words by $c$ before the SSM. Show that $\Theta$ becomes uniform for $c \to 0$, and a
-#    single word in each region for large $c$. Which $c$ makes the TVM copy one word's vector? (Hint: compare the
-#    largest score of a region with the second largest; compute in double precision.)
+#    single word in each region for large $c$. Which $c$ makes the TVM copy one word's vector?
+#
+# <details><summary>Hint</summary>
+#
+# Compare the largest score of a region with the second largest; compute in double precision.
+#
+# </details>
 #
 # <details><summary>Solution</summary>
 #
@@ -536,7 +546,7 @@ show_words(twin)
 #
 # 3. *Attention to padding.* A caption of 3 words is padded to 18 with zero vectors, and the mask is forgotten. How much
 #    of the attention falls on padding in a region where all three words score 0? And where one word scores 5? Find it
-#    for one word of any score in a caption of any length. (Hint: count how often $e^0$ stands in the sum.)
+#    for one word of any score in a caption of any length.
 #    Write it here; run the cell, and it says whether it is right, or which property fails:
 
 # %%
@@ -550,6 +560,12 @@ def padding_share(score, words, slots):
 exercises.check("03.3", padding_share)
 
 # %% [markdown]
+# <details><summary>Hint</summary>
+#
+# Count how often $e^0$ stands in the sum.
+#
+# </details>
+#
 # <details><summary>Solution</summary>
 #
 # 15 of 18 slots, 83 %; with a score of 5 still $15 / (15 + 2 + e^5) \approx 9\,\%$. With the mask, exactly nothing.

@@ -460,8 +460,13 @@ assert not real or math.isclose(unseen.loss, constant, rel_tol=0.05)
 # ## Exercises
 #
 # 1. *When does the printed loss work after all?* Section 6 says: for $h < 1/2$. What does $\beta$ do as $h \to 0$, and
-#    what is the derivative of the minimum with respect to $h$? (Hint: at a minimum over $b$, only the explicit $h$
-#    counts.)
+#    what is the derivative of the minimum with respect to $h$?
+#
+# <details><summary>Hint</summary>
+#
+# At a minimum over $b$, only the explicit $h$ counts.
+#
+# </details>
 #
 # <details><summary>Solution</summary>
 #
@@ -479,8 +484,13 @@ assert not real or math.isclose(unseen.loss, constant, rel_tol=0.05)
 # </details>
 #
 # 2. *Constant weights.* Show that with $\alpha = a$ and $\beta = b$ everywhere the layout's gradient on a hard element
-#    is $b\, r / (ND \lVert R_{hard}\rVert)$. What does that mean when only one element is hard? (Hint: the gradient of
-#    $\lVert x \rVert$ is $x / \lVert x \rVert$.)
+#    is $b\, r / (ND \lVert R_{hard}\rVert)$. What does that mean when only one element is hard?
+#
+# <details><summary>Hint</summary>
+#
+# The gradient of $\lVert x \rVert$ is $x / \lVert x \rVert$.
+#
+# </details>
 #
 # <details><summary>Solution</summary>
 #
@@ -500,8 +510,8 @@ assert not real or math.isclose(unseen.loss, constant, rel_tol=0.05)
 #
 # </details>
 #
-# 3. *A mean instead of a norm.* The factor of $\frac{1}{ND}\lVert\cdot\rVert_F$ makes the value depend on how finely the
-#    picture is cut. Which factor does not? (Hint: copy every region four times.)
+# 3. *A mean instead of a norm.* The factor of $\frac{1}{ND}\lVert\cdot\rVert_F$ makes the value depend on how finely
+#    the picture is cut. Which factor does not?
 #    Write it here; run the cell, and it says whether it is right, or which property fails:
 
 # %%
@@ -515,6 +525,12 @@ def size(residual):
 exercises.check("04.3", size)
 
 # %% [markdown]
+# <details><summary>Hint</summary>
+#
+# Copy every region four times.
+#
+# </details>
+#
 # <details><summary>Solution</summary>
 #
 # The root mean square, $\frac{1}{\sqrt{ND}}\lVert\cdot\rVert_F$.

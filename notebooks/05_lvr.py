@@ -437,8 +437,8 @@ assert share.value > 0.5  # a property of the loss and of the toy world: nothing
 # ## Exercises
 #
 # 1. *An average place.* For two pictures with the object at different places, which single image is best under PR
-#    squared, averaged over the two? And under SR? (Hint: what minimises a sum of squared distances?) Write the first
-#    one here, for features (1, D, N); run the cell, and it says whether it is right, or which property fails:
+#    squared, averaged over the two? And under SR? Write the first one here, for features (1, D, N); run the cell, and
+#    it says whether it is right, or which property fails:
 
 # %%
 from t2i_core import exercises
@@ -451,6 +451,12 @@ def best(first, second):
 exercises.check("05.1", best)
 
 # %% [markdown]
+# <details><summary>Hint</summary>
+#
+# What minimises a sum of squared distances?
+#
+# </details>
+#
 # <details><summary>Solution</summary>
 #
 # Under squared PR the mean of both: two ghosts of half strength. Under SR any picture with one whole object is perfect.
@@ -472,8 +478,13 @@ exercises.check("05.1", best)
 # </details>
 #
 # 2. *Rotations of the features.* The Gram matrix forgets places. Show that PR and SR both stay the same if all features
-#    are turned by one rotation $U$, and that SR's Gram matrix turns along. (Hint:
-#    $\mathcal{G}(UF) = U F F^\top U^\top$.)
+#    are turned by one rotation $U$, and that SR's Gram matrix turns along.
+#
+# <details><summary>Hint</summary>
+#
+# $\mathcal{G}(UF) = U F F^\top U^\top$.
+#
+# </details>
 #
 # <details><summary>Solution</summary>
 #
@@ -488,7 +499,13 @@ exercises.check("05.1", best)
 # </details>
 #
 # 3. *The cheapest mask.* With one mask for both images, show that the derivative of PR with respect to an open mask is
-#    never negative: closing it always pays. (Hint: write the squared norm as a sum over regions.)
+#    never negative: closing it always pays.
+#
+# <details><summary>Hint</summary>
+#
+# Write the squared norm as a sum over regions.
+#
+# </details>
 #
 # <details><summary>Solution</summary>
 #

@@ -406,9 +406,13 @@ figures.image_grid(many[worst], [asked[0][i] for i in worst], columns=6)
 #
 # 1. Show that at inference ALR-GAN needs no encoder: delete `system.generator.encoders` and draw.
 #
-# <details><summary>Hint and solution</summary>
+# <details><summary>Hint</summary>
 #
 # Only `reconstruct`, which training calls, uses the encoders.
+#
+# </details>
+#
+# <details><summary>Solution</summary>
 #
 # ```python
 # fresh = names["alr-gan"].system()
@@ -432,9 +436,13 @@ def factor(g2, alr2):
 exercises.check("06.2", factor)
 
 # %% [markdown]
-# <details><summary>Hint and solution</summary>
+# <details><summary>Hint</summary>
 #
 # `losses` holds both for one batch; the term is linear in its weight.
+#
+# </details>
+#
+# <details><summary>Solution</summary>
 #
 # ```python
 # def factor(g2, alr2):
@@ -451,7 +459,13 @@ exercises.check("06.2", factor)
 #
 # 3. Which edits would `place_edits` not make? Write a caption it leaves alone, and say why.
 #
-# <details><summary>Hint and solution</summary>
+# <details><summary>Hint</summary>
+#
+# Where does a caption say "left" without giving a place in the picture?
+#
+# </details>
+#
+# <details><summary>Solution</summary>
 #
 # "left" in "left of" is a relation, not a place: exchanging it would also change who stands where.
 #

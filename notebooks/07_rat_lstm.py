@@ -732,7 +732,7 @@ figures.curves({"trained cell": shut}, ["gates open", "response"], smoothing=0, 
 # ## Exercises
 #
 # 1. *How long does the noise last?* Hold the gates at constant $i$, $f$ and $u$. How much of $c_0$ is left in $c_t$,
-#    and where does $c_t$ go? (Hint: E5 is then a geometric series.)
+#    and where does $c_t$ go?
 #    Write it here; run the cell, and it says whether it is right, or which property fails:
 
 # %%
@@ -746,6 +746,12 @@ def state(t, start, i, f, u):
 exercises.check("07.1", state)
 
 # %% [markdown]
+# <details><summary>Hint</summary>
+#
+# E5 is then a geometric series.
+#
+# </details>
+#
 # <details><summary>Solution</summary>
 #
 # $c_t = f^t c_0 + i u\,(1 - f^t)/(1 - f)$: the start fades like $f^t$, and $c_t \to iu/(1-f)$, whatever the noise was.
@@ -772,7 +778,13 @@ exercises.check("07.1", state)
 # </details>
 #
 # 2. *The leak with a batch of one.* What does the published affine compute for a single caption? Write it with
-#    `nn.LSTMCell`. (Hint: a sequence of one step, from a state of zero.)
+#    `nn.LSTMCell`.
+#
+# <details><summary>Hint</summary>
+#
+# A sequence of one step, from a state of zero.
+#
+# </details>
 #
 # <details><summary>Solution</summary>
 #
@@ -792,7 +804,13 @@ exercises.check("07.1", state)
 # </details>
 #
 # 3. *A pack of channels.* After how many shuffle attentions in a row does every channel stand where it was, for 8, 16
-#    and 64 channels? (Hint: in a pack of $C$ cards, card $k < C - 1$ goes to place $2k \bmod (C - 1)$.)
+#    and 64 channels?
+#
+# <details><summary>Hint</summary>
+#
+# In a pack of $C$ cards, card $k < C - 1$ goes to place $2k \bmod (C - 1)$.
+#
+# </details>
 #
 # <details><summary>Solution</summary>
 #

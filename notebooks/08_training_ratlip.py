@@ -798,9 +798,13 @@ figures.image_grid(together, [""] * 6 + [captions[i] for i in worst], columns=6)
 #
 # 1. Show that RATLIP with $h = 0$ and without attention *is* GALIP: the same seed draws the same picture.
 #
-# <details><summary>Hint and solution</summary>
+# <details><summary>Hint</summary>
 #
 # `systems.create` takes the switches `hidden` and `attention`.
+#
+# </details>
+#
+# <details><summary>Solution</summary>
 #
 # ```python
 # plain = systems.create("ratlip", profile, matcher=clip, seed=seed, hidden=0, attention=False).eval()
@@ -812,23 +816,52 @@ figures.image_grid(together, [""] * 6 + [captions[i] for i in worst], columns=6)
 # </details>
 #
 # 2. By which factor do the two penalties of section 2 differ where the gradient towards the sentence is three times as
-#    long as the one towards the image? Derive it, then check it.
+#    long as the one towards the image? Derive it, for any factor $k$.
+#    Write it here; run the cell, and it says whether it is right, or which property fails:
+
+# %%
+from t2i_core import exercises
+
+
+def ratio(k):
+    return None  # your answer
+
+
+exercises.check("08.2", ratio)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
 #
-# <details><summary>Hint and solution</summary>
+# Only the lengths $a$ and $b$ of the two gradients count, and $b = ka$.
 #
-# $(a + b)^6 / (a^2 + b^2)^3$ with $b = 3a$ is $4^6 / 10^3$.
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# $(a + b)^6 / (a^2 + b^2)^3$ with $b = ka$ is $(1 + k)^6 / (1 + k^2)^3$.
 #
 # ```python
+# def ratio(k):
+#     return (1 + k) ** 6 / (1 + k**2) ** 3
+#
+#
+# assert exercises.check("08.2", ratio)
 # x, y = (torch.ones(1, 3, requires_grad=True) for _ in range(2))
 # far = (x * direction).sum(1) + 3 * (y * direction).sum(1)
 # both = [ma_gradient_penalty(far, x, y, norm=norm).item() for norm in ("sum", "joint")]
-# assert abs(both[0] / both[1] - 4**6 / 10**3) < 1e-3
+# assert abs(both[0] / both[1] - ratio(3)) < 1e-3
 # ```
 # </details>
 #
 # 3. What does `leaked` say of an edit that changes nothing? And of one that changes a word about no attribute?
 #
-# <details><summary>Hint and solution</summary>
+# <details><summary>Hint</summary>
+#
+# The same caption with the same noise is the same picture.
+#
+# </details>
+#
+# <details><summary>Solution</summary>
 #
 # The first checks the instrument: same caption, same noise, same picture. The second is a control like the synonyms.
 #

@@ -1160,8 +1160,14 @@ teaching.picture_rows(rows, [original[k] for k in few])
 #
 # ## Exercises
 #
-# 1. *What would make the sentence stage attend?* Copies that differ. Give copy $k$ the sentence times $1 + k/10$. Is the
-#    attention still uniform, and does $L$ still mean nothing? (Hint: `memory(h, copies)`.)
+# 1. *What would make the sentence stage attend?* Copies that differ. Give copy $k$ the sentence times $1 + k/10$. Is
+#    the attention still uniform, and does $L$ still mean nothing?
+#
+# <details><summary>Hint</summary>
+#
+# `memory(h, copies)`.
+#
+# </details>
 #
 # <details><summary>Solution</summary>
 #
@@ -1184,7 +1190,13 @@ teaching.picture_rows(rows, [original[k] for k in few])
 # </details>
 #
 # 2. *What holds the last picture of SWI to its caption?* List the terms of its generator's loss, and the sizes of the
-#    pictures they look at. (Hint: `systems.create(..., variant="swi")`.)
+#    pictures they look at.
+#
+# <details><summary>Hint</summary>
+#
+# `systems.create(..., variant="swi")`.
+#
+# </details>
 #
 # <details><summary>Solution</summary>
 #
@@ -1201,7 +1213,12 @@ teaching.picture_rows(rows, [original[k] for k in few])
 # </details>
 #
 # 3. *When is the wrong mask right?* Find two kinds of batch for which section 3's wrong order gives the right answer.
-#    (Hint: what is repeated, if all masks are the same?)
+#
+# <details><summary>Hint</summary>
+#
+# What is repeated, if all masks are the same?
+#
+# </details>
 #
 # <details><summary>Solution</summary>
 #

@@ -878,8 +878,8 @@ assert not enough or repeats["CLIP score"].high < attngan["CLIP score"].low
 # ## Exercises
 #
 # 1. *As bad as it gets.* Section 5 bounds ITDis. Find three clouds for which it *equals* its bound although
-#    $\mathrm{Dis}(f, r)$ is small. (Hint: the triangle inequality is an equality for points on a line.) Write them here;
-#    run the cell, and it says whether they are right, or which property fails:
+#    $\mathrm{Dis}(f, r)$ is small. Write them here; run the cell, and it says whether they are right, or which property
+#    fails:
 
 # %%
 from t2i_core import exercises
@@ -888,6 +888,12 @@ clouds = None  # your answer: f, r and l, each a mean (d,) and a covariance (d, 
 exercises.check("10.1", clouds)
 
 # %% [markdown]
+# <details><summary>Hint</summary>
+#
+# The triangle inequality is an equality for points on a line.
+#
+# </details>
+#
 # <details><summary>Solution</summary>
 #
 # Equal covariances, and means on a line with the captions at one end. Then ITDis is $|f - r|\,(|f - l| + |r - l|)$: far away
@@ -906,8 +912,13 @@ exercises.check("10.1", clouds)
 # </details>
 #
 # 2. *A perfect score without a picture.* Which Inception Score has a system that is always sure, and draws each of $K$
-#    classes equally often? And one that always draws the same class? (Hint: KL of a one-hot $p(y|x)$ to a uniform
-#    $p(y)$.)
+#    classes equally often? And one that always draws the same class?
+#
+# <details><summary>Hint</summary>
+#
+# KL of a one-hot $p(y|x)$ to a uniform $p(y)$.
+#
+# </details>
 #
 # <details><summary>Solution</summary>
 #
@@ -922,9 +933,14 @@ exercises.check("10.1", clouds)
 #
 # </details>
 #
-# 3. *Do not compare different numbers.* Two people measure the same system: one with all pictures of section 4, one with
-#    a quarter of them. Correct both values with what `distance_by_size` says of the limit. (Hint: the slope of the line is
-#    $(\mathrm{value} - \mathrm{limit}) \cdot n$.)
+# 3. *Do not compare different numbers.* Two people measure the same system: one with all pictures of section 4, one
+#    with a quarter of them. Correct both values with what `distance_by_size` says of the limit.
+#
+# <details><summary>Hint</summary>
+#
+# The slope of the line is $(\mathrm{value} - \mathrm{limit}) \cdot n$.
+#
+# </details>
 #
 # <details><summary>Solution</summary>
 #

@@ -14,7 +14,7 @@
 # %% [markdown]
 # # 12 · Results: what held and what did not
 #
-# *Previous: [11 The comparison](11_comparison.ipynb) · back to the start: [00 start here](00_start_here.ipynb)*
+# *Previous: [11 The comparison](11_comparison.ipynb) · next: [13 the caption explorer](13_explorer.ipynb)*
 #
 # Eleven notebooks trained systems, measured them and left runs and findings behind. This one trains nothing. It reads what
 # is there, puts it beside what the papers print, and says of every claim what can be said. You will
@@ -702,9 +702,14 @@ print(f"by one seed {sum(x > 0 for x in sides)} claims would 'hold' and {sum(x <
 #
 # ## Exercises
 #
-# 1. *How many seeds?* A part makes a system better by half of the spread between seeds. How many seeds does the rule need
-#    to find it in four of five cases? (Hint: simulate, or use the power of Student's test: about $8 / \delta^2$ and two
-#    more.)
+# 1. *How many seeds?* A part makes a system better by half of the spread between seeds. How many seeds does the rule
+#    need to find it in four of five cases?
+#
+# <details><summary>Hint</summary>
+#
+# Simulate, or use the power of Student's test: about $8 / \delta^2$ and two more.
+#
+# </details>
 #
 # <details><summary>Solution</summary>
 #
@@ -722,8 +727,14 @@ print(f"by one seed {sum(x > 0 for x in sides)} claims would 'hold' and {sum(x <
 #
 # </details>
 #
-# 2. *A correction that corrects nothing.* What does Holm's method do to a paper of one claim, and what to a paper that adds
-#    ten claims which nobody doubts ($p$ near 0)? (Hint: the smallest p value is multiplied by the number of claims.)
+# 2. *A correction that corrects nothing.* What does Holm's method do to a paper of one claim, and what to a paper that
+#    adds ten claims which nobody doubts ($p$ near 0)?
+#
+# <details><summary>Hint</summary>
+#
+# The smallest p value is multiplied by the number of claims.
+#
+# </details>
 #
 # <details><summary>Solution</summary>
 #
@@ -739,9 +750,14 @@ print(f"by one seed {sum(x > 0 for x in sides)} claims would 'hold' and {sum(x <
 #
 # </details>
 #
-# 3. *Find a slip yourself.* Section 4 of RATLIP says that the CLIP score "shows an upward trend" with the units. Take the
-#    published column and ask how often a random order of these seven numbers rises as clearly. (Hint:
-#    `stats.spearmanr`, permutations.)
+# 3. *Find a slip yourself.* Section 4 of RATLIP says that the CLIP score "shows an upward trend" with the units. Take
+#    the published column and ask how often a random order of these seven numbers rises as clearly.
+#
+# <details><summary>Hint</summary>
+#
+# `stats.spearmanr`, permutations.
+#
+# </details>
 #
 # <details><summary>Solution</summary>
 #
@@ -756,3 +772,5 @@ print(f"by one seed {sum(x > 0 for x in sides)} claims would 'hold' and {sum(x <
 # ```
 #
 # </details>
+#
+# *Next: [13 The caption explorer](13_explorer.ipynb)*

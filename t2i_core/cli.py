@@ -1,4 +1,4 @@
-"""The `t2i` command: prepare, train, sample, evaluate, reproduce, inspector, doctor.
+"""The `t2i` command: prepare, train, sample, evaluate, reproduce, inspector, zoo, doctor.
 
 Exit status: 0 done, 1 it ran and failed, 2 a mistake that the user can mend, 130 after Ctrl-C. What a command produces
 goes to standard output, what is wrong to standard error. Each command imports what it needs when it runs, so that
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from t2i_core.runs import Run
 
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130
-COMMANDS = ("prepare", "train", "sample", "evaluate", "reproduce", "inspector", "doctor")
+COMMANDS = ("prepare", "train", "sample", "evaluate", "reproduce", "inspector", "zoo", "doctor")
 FULL_OR_FORBIDDEN = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT)
 
 app = tyro.extras.SubcommandApp()
@@ -246,6 +246,42 @@ def inspector(
         data = draw_measuring(world)
     for kind, path in build(world, data, out, steps, device, seed, progress=lambda s: progress(s, "inspector")).items():
         print(f"{kind}: {path}")
+    return 0
+
+
+@app.command
+def zoo(
+    systems: Annotated[tuple[str, ...], shown("all", "NAME ...")] = (),
+    world: str = RunConfig.world,
+    profile: str = RunConfig.profile,
+    steps: Whole = 6000,
+    matcher_steps: Whole = 4000,
+    seed: int = 0,
+    jobs: int = 2,
+    out: str = "runs/zoo",
+    device: str = "auto",
+) -> int:
+    """Train the systems that are shipped with the package, and pack them into it. It goes on where it was stopped.
+
+    Args:
+        systems: Only these.
+        world: What they draw; `t2i prepare` has prepared it.
+        profile: Image sizes and widths.
+        steps: Training steps of each system.
+        matcher_steps: Training steps of each matching model that reads for them.
+        seed: Of weights, batches and noise.
+        jobs: Trainings side by side, on a CPU.
+        out: The folder for the training runs.
+        device: auto (a GPU where there is one), cpu or cuda.
+    """
+    at_least_zero(seed=seed)
+    from t2i_core.zoo import build
+
+    sizes = {"steps": steps, "matcher_steps": matcher_steps}
+    for place in build(
+        out, names=systems, world=world, profile_name=profile, seed=seed, jobs=jobs, device=device, **sizes
+    ):
+        print(place)
     return 0
 
 

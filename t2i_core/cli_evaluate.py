@@ -28,8 +28,8 @@ def evaluate(
         run: The run folder of the trained system; the numbers are kept there in metrics.json.
         folder: A folder of images; a metadata.jsonl in it or a .txt beside each has the captions they were drawn for.
         data: With --folder: the prepared dataset whose test images are the real ones.
-        metrics: Only these: fid, kid, inception_score, r_precision, clip_score, cmd, precision_recall; of a run also
-            soa, attributes, binding, layout, which ask for the truth about each image, and cost (seconds, memory).
+        metrics: Only these: fid, kid, inception_score, r_precision, retrieval, clip_score, cmd, precision_recall; of a
+            run also soa, attributes, binding, layout, which ask for the truth about each image, and cost.
         world: With --folder: whose feature network and scorer look at the images.
         out: With --folder: the file for the numbers.
         images: With --run: how many images are drawn.

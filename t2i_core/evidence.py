@@ -44,6 +44,11 @@ METRICS = {
     "setting_accuracy": "Setting accuracy",
     "layout_accuracy": "Layout accuracy",
     "kid": "KID",
+    **{
+        f"{way}_r{k}": f"R@{k} {way.replace('_', ' ')}"
+        for way in ("image_to_text", "text_to_image")
+        for k in (1, 5, 10)
+    },
     "soa_c": "SOA-C",
     "box_iou": "Box IoU",
     "clip_score": "CLIP score (cosine)",

@@ -14,18 +14,11 @@ from pathlib import Path
 import t2i_core
 
 PACKAGES = ("t2i_core", "data_prep")
-COLLECTING = ("claims/", "cli", "cli_evaluate", "cli_prepare", "coverage", "deviations", "doctor", "evidence")
+COLLECTING = ("book", "claims/", "cli", "cli_evaluate", "cli_prepare", "coverage", "deviations", "doctor", "evidence")
 COLLECTING += ("fingerprint", "forest", "notebook_jobs", "notebook_links", "notebook_plan", "notebook_worker")
-COLLECTING += ("report", "reproduce", "results")
-LOOKING = (
-    "comparison_figures",
-    "explore",
-    "failures/",
-    "figures",
-    "human/",
-    "teaching",
-    "metrics/",
-)  # change what a notebook shows or measures, not what a run is
+COLLECTING += ("report", "reproduce", "results", "zoo")
+# these change what a notebook shows or measures, not what a run is
+LOOKING = ("comparison_figures", "exercises", "explore/", "failures/", "figures", "human/", "teaching", "metrics/")
 
 
 def sources_hash(without: Iterable[str] = COLLECTING) -> str:

@@ -53,6 +53,7 @@ NOTEBOOKS = (
         needs=("03_ssm_tvm_reconstruction", "04_alr_weights", "05_lvr", "10_cross_model_distance", "11_comparison"),
         concludes=True,
     ),
+    Notebook("13_explorer", needs=("11_comparison",)),
 )
 
 

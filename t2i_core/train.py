@@ -358,5 +358,5 @@ def save_grid(images: Tensor, path: Path, columns: int = 8) -> Path:
 
     grid = make_grid(images.cpu().add(1).div(2).clamp(0, 1), nrow=columns, padding=2, pad_value=1.0)
     buffer = io.BytesIO()
-    to_pil_image(grid).save(buffer, "PNG")
+    to_pil_image(grid.mul(255).round().byte()).save(buffer, "PNG")  # rounded as every other picture here
     return atomic_write(path, buffer.getvalue())

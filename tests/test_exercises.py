@@ -26,12 +26,15 @@ def asserts(code: str) -> bool:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_two_or_three_exercises_each_with_a_solution(name):
+def test_two_or_three_exercises_each_with_a_hidden_hint_and_a_solution(name):
     text = "\n\n".join(cells(name, "markdown"))
     exercises = text.split("## Exercises")[1]
-    assert 2 <= exercises.count("<details>") <= 3
-    assert exercises.count("<details>") == exercises.count("</details>") == len(solutions(name))
-    assert "Hint" in exercises
+    count = len(solutions(name))
+    assert 2 <= count <= 3
+    for summary in ("Hint", "Solution"):
+        assert exercises.count(f"<details><summary>{summary}</summary>") == count
+    assert exercises.count("<details>") == exercises.count("</details>") == 2 * count
+    assert "(Hint" not in exercises
 
 
 @pytest.mark.parametrize(("name", "number"), EVERY)

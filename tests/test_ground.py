@@ -29,8 +29,8 @@ ORDER = (
     "alr lvr affine shuffle_attention memory matching matcher damsm clip clip_resnet itm encoders "
     "adversarial systems train metrics "
     "evidence claims notebook_links coverage deviations results figures forest comparison_figures failures human "
-    "report explore teaching exercises trainers workbench fingerprint notebook_worker "
-    "notebook_jobs notebook_plan reproduce doctor cli_prepare cli_evaluate cli"
+    "report trainers zoo explore teaching exercises workbench fingerprint notebook_worker "
+    "notebook_jobs notebook_plan reproduce doctor book cli_prepare cli_evaluate cli"
 ).split()
 # Opening a run builds its system, so `runs` looks ahead when it is asked to, and only then.
 LOOKS_AHEAD = {("runs", "systems"), ("runs", "captions"), ("runs", "matcher"), ("runs", "encoders")}

@@ -5,9 +5,10 @@ import shutil
 import pytest
 import torch
 
-from t2i_core.metrics import evaluate, instruments, weights
+from t2i_core.metrics import accuracy, evaluate, instruments, weights
 from t2i_core.metrics.evaluate import evaluate_images, evaluate_run
 from t2i_core.metrics.inspector import Inspector
+from t2i_core.metrics.retrieval import recall_at_k
 from t2i_core.runs import Run
 
 
@@ -62,3 +63,14 @@ def test_runs_measured_in_one_process_share_what_is_real(tiny_run, tmp_path, loo
     assert looked["images"] == [24, 24, 24] and looked["captions"] == [24]
     assert len(looked["read"]) == 3 and len(looked["features"]) == 2
     assert {k: v["value"] for k, v in found[0].items()} == {k: v["value"] for k, v in found[1].items()}
+
+
+def test_retrieval_is_recall_both_ways_by_the_scorer(asked):
+    images, told = asked
+    found = evaluate_images(images, *told, images, "toy-scenes", metrics="retrieval", same={"caption": told[0]})
+    pairs = accuracy.encode(weights.load_scorer("toy-scenes"), images, told[0])
+    by_hand = recall_at_k(*pairs, same={"caption": told[0]})
+    assert {name: value.value for name, value in found.items()} == {
+        f"{way}_r{k}": value.value for way, of in by_hand.items() for k, value in of.items()
+    }
+    assert found["image_to_text_r10"].value > 0.8 and "scorer" in found["image_to_text_r10"].protocol

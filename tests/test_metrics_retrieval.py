@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from t2i_core.config import UserError
+from t2i_core.metrics import retrieval
 from t2i_core.metrics.retrieval import r_precision, recall_at_k
 
 
@@ -61,6 +62,19 @@ def test_ranks_by_hand():
     for k in (1, 2, 3):
         assert found[k].value == pytest.approx(sum(r < k for r in rank) / 3)
     assert rank == [1, 0, 2] or found[1].value < 1
+
+
+@pytest.mark.parametrize("rows", [1, 7, 40])
+def test_recall_is_the_same_in_blocks_of_any_size_and_as_sorted(rows, monkeypatch):
+    monkeypatch.setattr(retrieval, "CHUNK", rows)
+    image, text = features(40), features(40) + features(40, seed=5)
+    cosines = torch.nn.functional.normalize(image) @ torch.nn.functional.normalize(text).T
+    found = recall_at_k(image, text, k=(1, 5))
+    for way, table in (("image_to_text", cosines), ("text_to_image", cosines.T)):
+        place = (table.argsort(1, descending=True) == torch.arange(40)[:, None]).int().argmax(1)
+        for k in (1, 5):
+            assert found[way][k].value == pytest.approx((place < k).double().mean().item())
+    assert 0 < found["image_to_text"][1].value < 1
 
 
 def test_equal_captions_are_no_distractors_of_each_other():

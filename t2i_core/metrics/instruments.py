@@ -28,12 +28,12 @@ from t2i_core.metrics.inception_score import inception_score
 from t2i_core.metrics.inspector import Inspector, Reading
 from t2i_core.metrics.layout import KINDS, layout_accuracy
 from t2i_core.metrics.manifold import precision_recall
-from t2i_core.metrics.retrieval import r_precision
+from t2i_core.metrics.retrieval import r_precision, recall_at_k
 from t2i_core.metrics.soa import attribute_accuracy, part_accuracy, semantic_object_accuracy
 from t2i_core.metrics.stats import Value
 from t2i_core.systems.base import System
 
-GROUPS = ("fid", "kid", "inception_score", "r_precision", "clip_score", "cmd", "soa")
+GROUPS = ("fid", "kid", "inception_score", "r_precision", "retrieval", "clip_score", "cmd", "soa")
 GROUPS += ("binding", "attributes", "layout", "precision_recall", "cost")
 OF_TRUTH = ("soa", "binding", "attributes", "layout")  # these ask what the truth about an image says
 OF_SYSTEM = ("cost",)  # these ask the system itself to draw
@@ -195,8 +195,13 @@ def _cross_model(drawn: Subject, real: Subject, asked: Asked, pictured: Subject 
     return cross_model_values(fake, true, text, told, seed=asked.seed, unit=True)
 
 
-def _retrieval(image: Tensor, text: Tensor, asked: Asked, told: dict[str, Any]) -> dict[str, Value]:
+def _r_precision(image: Tensor, text: Tensor, asked: Asked, told: dict[str, Any]) -> dict[str, Value]:
     return {"r_precision": r_precision(image, text, seed=asked.seed, same=asked.same, protocol=told)}
+
+
+def _recall(image: Tensor, text: Tensor, asked: Asked, told: dict[str, Any]) -> dict[str, Value]:
+    found = recall_at_k(image, text, same=asked.same, protocol=told)
+    return {f"{way}_r{k}": value for way, of in found.items() for k, value in of.items()}
 
 
 def _cosine(image: Tensor, text: Tensor, asked: Asked, told: dict[str, Any]) -> dict[str, Value]:
@@ -253,7 +258,8 @@ _MEASURES = {
     "fid": _features(fid, "fid"),
     "kid": _features(kid, "kid"),
     "inception_score": _inception,
-    "r_precision": _scored(_retrieval),
+    "r_precision": _scored(_r_precision),
+    "retrieval": _scored(_recall),
     "clip_score": _scored(_cosine),
     "cmd": _cross_model,
     "soa": _read(semantic_object_accuracy, _qualities),

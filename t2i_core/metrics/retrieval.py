@@ -6,7 +6,7 @@ real images). Scores are cosines; a tie counts against the true caption, so that
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -69,7 +69,8 @@ def recall_at_k(
     down.
     """
     image, text = unit_rows(image_features, text_features)
-    return recall_of_scores(image @ text.T, k, same, {**(protocol or {}), "score": "cosine"})
+    ways = {"image_to_text": lambda rows: image[rows] @ text.T, "text_to_image": lambda rows: text[rows] @ image.T}
+    return _recall(ways, len(image), k, same, {**(protocol or {}), "score": "cosine"})
 
 
 def recall_of_scores(
@@ -83,15 +84,28 @@ def recall_of_scores(
     n = len(scores)
     if scores.shape != (n, n) or not scores.isfinite().all():
         raise ValueError(f"scores must be a square of finite numbers, images by captions, not {tuple(scores.shape)}")
+    ways = {"image_to_text": lambda rows: scores[rows], "text_to_image": lambda rows: scores.T[rows]}
+    return _recall(ways, n, k, same, protocol)
+
+
+def _recall(
+    ways: Mapping[str, Callable[[Tensor], Tensor]],
+    n: int,
+    k: Sequence[int],
+    same: Mapping[str, Sequence] | None,
+    protocol: Mapping[str, Any] | None,
+) -> dict[str, dict[int, Value]]:
+    """``ways``: name -> the scores (r, n) of some rows; never all n x n at once, which for 10,000 images are 800 MB."""
     if n < max(k):
         raise UserError(f"recall at {max(k)} among {n} images means nothing: measure at least {max(k)} images")
     groups = _groups(same, n)
     found: dict[str, dict[int, Value]] = {}
-    for name, asked in (("image_to_text", scores), ("text_to_image", scores.T)):
+    for name, scored in ways.items():
         before = []
         for rows in torch.arange(n).split(CHUNK):
-            own = asked[rows, rows][:, None]
-            before.append(((asked[rows] >= own - 1e-12) & ~_together(groups, rows)).sum(1))
+            block = scored(rows)
+            own = block.gather(1, rows[:, None])
+            before.append(((block >= own - 1e-12) & ~_together(groups, rows)).sum(1))
         rank = torch.cat(before)
         said = {**(protocol or {}), "among": n}
         found[name] = {top: proportion((rank < top).numpy(), protocol={**said, "k": top}) for top in k}

@@ -23,13 +23,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=15, help="how often each way is measured (default: 15)")
     rounds = parser.parse_args(arguments).rounds
-    from . import comparisons, frechet, recurrent
+    from . import comparisons, explorer, frechet, recurrent
 
     print(machine(), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         rows = comparisons.compare_word_loss(rounds) + comparisons.compare_training(Path(folder), rounds)
         rows += recurrent.compare_ratlip(Path(folder), rounds)
     rows += frechet.compare_frechet(rounds)
+    rows += explorer.time_explorer(rounds)
     rows += comparisons.compare_imports(max(3, rounds // 2))
     print(table(rows))
     return verdict(rows)

@@ -10,6 +10,7 @@ from t2i_core.metrics.frechet import frechet_distance
 
 from .__main__ import verdict
 from .comparisons import WORD_LOSSES, matching_batch
+from .explorer import LEAST, measured, time_explorer
 from .frechet import by_sqrtm, gaussians
 from .measure import Row, Stopwatch, interleaved, ratio, table
 
@@ -27,6 +28,12 @@ def test_a_loop_is_the_same_loss_with_the_same_gradient(by_hand, batch):
 def test_the_root_of_the_product_is_the_same_distance():
     arguments = gaussians(d=20, rows=50)
     assert frechet_distance(*arguments) == pytest.approx(by_sqrtm(*arguments), rel=1e-9)
+
+
+def test_the_explorer_draws_what_is_timed():
+    (row,) = time_explorer(rounds=1, names=("df-gan",), profile="smoke")
+    assert row.value > 0 and "median" in row.detail and row.at_most == 1
+    assert measured(float, LEAST, warm_up=3) == [float(k) for k in range(3, LEAST + 3)]
 
 
 def test_the_ways_take_turns():

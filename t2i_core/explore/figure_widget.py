@@ -1,56 +1,14 @@
-"""Ask a system for a picture and see how it came about; and two widgets, each over a pure function.
-
-``render`` gives what a widget shows as data; tests and static figures use the same function.
-"""
+"""A small widget over a pure function that gives a figure, and a number that one of them shows."""
 
 from __future__ import annotations
 
+import html
 import io
-from dataclasses import dataclass
-from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from t2i_core.alr import split_residual
 from t2i_core.config import UserError
-from t2i_core.runs import Run
-from t2i_core.systems.base import System
-
-
-@dataclass(frozen=True)
-class Rendering:
-    """One caption drawn. images: (3, R, R) in [-1, 1] a stage; attention: (T, h, w) a refining stage, a softmax over
-    the words in every region; notes: what the user should know of how the caption was read."""
-
-    caption: str
-    seed: int
-    system: str
-    words: tuple[str, ...]
-    images: tuple[Tensor, ...]
-    attention: tuple[Tensor, ...]
-    notes: tuple[str, ...]
-
-
-@torch.no_grad()
-def render(system: System | Run | str | Path, caption: str, seed: int = 0) -> Rendering:
-    """Draw ``caption`` with ``system`` (or the run folder of one). The same arguments give the same picture."""
-    if isinstance(system, str | Path):
-        system = Run(system)
-    if isinstance(system, Run):
-        system = system.system()
-    if not isinstance(caption, str):
-        raise UserError("the caption must be one string")
-    tokens = system.vocabulary.tokenize([caption])
-    was_training = system.training
-    out = system.eval().generate(tokens, seed=seed)
-    system.train(was_training)
-    attention = []
-    for theta in out.attention:
-        side = int(theta.shape[2] ** 0.5)
-        attention.append(theta[0].unflatten(1, (side, side)).float().cpu())
-    images = tuple(image[0].float().cpu() for image in out.images)
-    return Rendering(caption, seed, system.name, tokens.words[0], images, tuple(attention), tuple(tokens.notes()))
 
 
 def hard_share(theta: Tensor, theta_real: Tensor, gamma: float, mask: Tensor) -> float:
@@ -88,8 +46,6 @@ def figure_explorer(draw, **controls):
             picture.value = png(draw(**{name: control.value for name, control in controls.items()}))
             message.value = ""
         except UserError as error:
-            import html
-
             message.value = f"<p role='alert'>{html.escape(str(error))}</p>"
 
     for control in controls.values():

@@ -1,0 +1,143 @@
+"""The zoo: one trained run of each system, shipped with the package, so that a first picture needs no training.
+
+    t2i_core/weights/zoo/<world>/<system>/
+        config.json vocabulary.json matcher.json summary.json metrics.json    as the run left them
+        weights.safetensors     in half precision
+        provenance.json         command, commit, device, seconds, sha256, what half precision changed
+
+Each is a run folder, which `runs.Run` opens. `t2i zoo` trains them anew and packs them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from safetensors.torch import load_file
+from safetensors.torch import save as save_safetensors
+
+from t2i_core import encoders, results, systems
+from t2i_core.config import RunConfig, UserError, atomic_write, data_root, default_folder, nearest, profile, write_json
+from t2i_core.data import training_set
+from t2i_core.metrics.evaluate import evaluate_run
+from t2i_core.process import make_accelerator
+from t2i_core.runs import Run, progress
+from t2i_core.train import finished
+from t2i_core.trainers import train_side_by_side
+
+SHIPPED = Path(__file__).resolve().parent / "weights" / "zoo"
+KEPT = ("config.json", "vocabulary.json", "matcher.json", "summary.json")
+VARIANTS = {"df-gan": "clip"}  # of the others the default
+CHECKED = ("fid", "setting_accuracy")  # measured again in half precision
+
+
+def available(folder: str | Path | None = None) -> tuple[tuple[str, str], ...]:
+    """(system, world) of each run in the zoo, systems in the order of `systems.available`."""
+    found = {(path.parent.name, path.parents[1].name) for path in Path(folder or SHIPPED).glob("*/*/provenance.json")}
+    order = systems.available()
+    return tuple(sorted(found, key=lambda pair: (pair[1], order.index(pair[0]) if pair[0] in order else len(order))))
+
+
+def run(system: str, world: str = "toy-scenes", folder: str | Path | None = None) -> Run:
+    """The shipped run of a system. A UserError where there is none says how to train one."""
+    nearest(system, systems.available(), "system")
+    here = available(folder)
+    if (system, world) not in here:
+        train = f"t2i train --system {system} --world {world}"
+        train += f" --variant {VARIANTS[system]}" if system in VARIANTS else ""
+        there = ", ".join(sorted({place for name, place in here if name == system})) or "no world"
+        raise UserError(f"no {system} is shipped for {world} (there is one for {there}): train it with `{train}`")
+    return Run(Path(folder or SHIPPED) / world / system)
+
+
+def build(
+    out: str | Path = "runs/zoo",
+    folder: str | Path | None = None,
+    *,
+    names: Sequence[str] | None = None,
+    world: str = "toy-scenes",
+    profile_name: str = "mini",
+    steps: int = 6000,
+    matcher_steps: int = 4000,
+    seed: int = 0,
+    jobs: int = 2,
+    device: str = "auto",
+) -> list[Path]:
+    """Train ``names`` (default: all systems) on ``world`` in ``out`` and pack each into ``folder`` (the package's).
+
+    What is finished in ``out`` is not trained again. Returns the packed folders. Raises UserError for unknown names and
+    a dataset that is not prepared.
+    """
+    chosen = [nearest(name, systems.available(), "system") for name in names or systems.available()]
+    p = dataclasses.replace(
+        profile(profile_name), matcher_steps=matcher_steps, clip_steps=matcher_steps, itm_steps=matcher_steps
+    )
+    data, processor = data_root() / default_folder(world, p), make_accelerator(device).device
+    dataset = training_set(data, p.resolutions, processor)
+    matchers = {}
+    for kind in dict.fromkeys(systems.matcher_kind(name, VARIANTS.get(name, "default")) for name in chosen):
+        matchers[kind] = Path(out) / f"{kind}-{world}-s{seed}"
+        title = encoders.KINDS[kind].title
+        base = Path(out) / f"clip-{world}-s{seed}"
+        encoders.trained(kind, dataset, matchers[kind], p, seed, lambda n, title=title: progress(n, title), base)
+    wanted = []  # (configuration, folder) of each
+    for name in chosen:
+        variant = VARIANTS.get(name, "default")
+        config = RunConfig(
+            system=name, variant=variant, world=world, data=str(data), profile=profile_name, seed=seed, steps=steps,
+            matcher=str(matchers[systems.matcher_kind(name, variant)]),
+        )  # fmt: skip
+        wanted.append((config, Path(out) / f"{name}-{variant}-{world}-s{seed}"))
+    missing = [(config, place) for config, place in wanted if not finished(config, place)]
+    train_side_by_side(missing, device, jobs if processor.type == "cpu" else 1)
+    made = f"t2i zoo --world {world} --profile {profile_name} --steps {steps} --matcher-steps {matcher_steps}"
+    return [pack(Run(place), f"{made} --seed {seed}", folder, device) for _, place in wanted]
+
+
+def pack(trained: Run, command: str, folder: str | Path | None = None, device: str = "auto") -> Path:
+    """Measure a finished run, and copy what drawing needs into the zoo, its weights in half precision.
+
+    The packed run is measured as well: provenance.json has how far half precision moves each of `CHECKED`.
+    """
+    config = trained.config
+    place = Path(folder or SHIPPED) / config.world / config.system
+    whole = trained.metrics if "seconds_per_image" in trained.metrics else evaluate_run(trained, device=device)
+    for name in KEPT:
+        atomic_write(place / name, (trained.folder / name).read_bytes())
+    state = {
+        name: tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in load_file(trained.folder / "weights.safetensors").items()
+    }
+    data = save_safetensors(state, {"vocabulary": trained.system().vocabulary.hash})
+    atomic_write(place / "weights.safetensors", data)
+    halved = evaluate_run(Run(place), ("fid", "attributes"), device=device)
+    (place / "comparison.png").unlink()
+    write_json(place / "metrics.json", whole)
+    write_json(place / "config.json", _without_places(place / "config.json"))
+    write_json(
+        place / "provenance.json",
+        {
+            "command": command,
+            "commit": results.commit(),
+            "device": trained.summary["device"],
+            "train_seconds": trained.summary["train_seconds"],
+            "bytes": len(data),
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "half_precision": {
+                name: {"before": whole[name]["value"], "after": halved[name]["value"]}
+                for name in CHECKED
+                if name in halved
+            },
+        },
+    )
+    return place
+
+
+def _without_places(config: Path) -> dict:
+    """A run's configuration without the folders of the machine it was trained on: the data by its name alone."""
+    told = json.loads(config.read_text(encoding="utf-8"))
+    told["run"] |= {"data": f"data/{Path(told['run']['data']).name}", "matcher": None}
+    return told

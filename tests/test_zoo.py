@@ -1,0 +1,99 @@
+"""The zoo: a packed run draws as the trained one did, says where it comes from, and a missing one says what to do."""
+
+import hashlib
+import json
+
+import pytest
+import torch
+
+from t2i_core import systems, zoo
+from t2i_core.config import PROFILES, UserError, default_folder
+from t2i_core.metrics.drawing import draw
+from t2i_core.runs import Run
+
+CAPTIONS = ["a small red house on the left", "a blue boat at the beach"]
+
+
+@pytest.fixture(scope="module")
+def packed(tiny_run, tmp_path_factory):
+    """(the zoo's folder, the trained run, its packed copy)"""
+    folder = tmp_path_factory.mktemp("zoo")
+    place = zoo.pack(Run(tiny_run), "the command", folder, device="cpu")
+    return folder, Run(tiny_run), Run(place)
+
+
+def test_a_packed_run_draws_what_the_trained_one_draws(packed):
+    _, trained, small = packed
+    one, other = (draw(run.system(), CAPTIONS, seed=3) for run in (trained, small))
+    assert (one - other).abs().max() < 0.05 and (one - other).abs().mean() < 0.005
+    sizes = [(run.folder / "weights.safetensors").stat().st_size for run in (trained, small)]
+    assert sizes[1] < 0.55 * sizes[0]
+
+
+def test_it_says_where_it_comes_from(packed):
+    _, trained, small = packed
+    told = json.loads((small.folder / "provenance.json").read_text())
+    data = (small.folder / "weights.safetensors").read_bytes()
+    assert told["sha256"] == hashlib.sha256(data).hexdigest() and told["bytes"] == len(data)
+    assert told["command"] == "the command" and told["train_seconds"] == trained.summary["train_seconds"]
+    change = told["half_precision"]["fid"]
+    assert change["before"] == trained.metrics["fid"]["value"] == small.metrics["fid"]["value"]
+    assert change["after"] == pytest.approx(change["before"], rel=0.02)
+
+
+def test_it_knows_nothing_of_the_machine_it_was_trained_on(packed, tiny_scenes):
+    _, _, small = packed
+    for path in small.folder.glob("*.json"):
+        assert str(tiny_scenes.parent) not in path.read_text(), path.name
+    assert small.config.data == f"data/{tiny_scenes.name}" and small.config.matcher is None
+
+
+def test_what_is_there_is_listed_and_what_is_not_says_how_to_train_it(packed):
+    folder, _, small = packed
+    assert zoo.available(folder) == (("alr-gan", "toy-scenes"),)
+    assert zoo.run("alr-gan", folder=folder).folder == small.folder
+    with pytest.raises(UserError, match="no alr-gan is shipped for toy-birds.*toy-scenes.*t2i train --system alr-gan"):
+        zoo.run("alr-gan", "toy-birds", folder)
+    with pytest.raises(UserError, match="--system df-gan --world toy-scenes --variant clip"):
+        zoo.run("df-gan", folder=folder)
+    with pytest.raises(UserError, match="did you mean 'ratlip'"):
+        zoo.run("ratlp", folder=folder)
+    assert zoo.available(folder / "nowhere") == ()
+
+
+def test_a_half_packed_run_is_none(packed, tmp_path):
+    folder, _, small = packed
+    half = tmp_path / "toy-scenes" / "alr-gan"
+    half.mkdir(parents=True)
+    (half / "config.json").write_bytes((small.folder / "config.json").read_bytes())
+    assert zoo.available(tmp_path) == ()
+
+
+def test_the_zoo_is_trained_and_packed_by_one_call_that_goes_on(tiny_scenes, tmp_path, monkeypatch):
+    monkeypatch.setenv("T2I_DATA", str(tmp_path / "data"))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / default_folder("toy-scenes", PROFILES["smoke"])).symlink_to(tiny_scenes)
+    options = dict(names=["cgan"], profile_name="smoke", steps=2, matcher_steps=2, jobs=1, device="cpu")
+    (place,) = zoo.build(tmp_path / "runs", tmp_path / "zoo", **options)
+    assert Run(place).summary["steps"] == 2 and zoo.available(tmp_path / "zoo") == (("cgan", "toy-scenes"),)
+    trained = (tmp_path / "runs" / "cgan-default-toy-scenes-s0" / "weights.safetensors").stat().st_mtime_ns
+    zoo.build(tmp_path / "runs", tmp_path / "zoo", **options)
+    assert (tmp_path / "runs" / "cgan-default-toy-scenes-s0" / "weights.safetensors").stat().st_mtime_ns == trained
+    with pytest.raises(UserError, match="did you mean 'cgan'"):
+        zoo.build(tmp_path / "runs", tmp_path / "zoo", **(options | {"names": ["cgn"]}))
+
+
+@pytest.mark.parametrize("pair", zoo.available(), ids="-".join)
+def test_what_is_shipped_draws(pair):
+    run = zoo.run(*pair)
+    data = (run.folder / "weights.safetensors").read_bytes()
+    assert json.loads((run.folder / "provenance.json").read_text())["sha256"] == hashlib.sha256(data).hexdigest()
+    images = draw(run.system(), CAPTIONS, seed=0)
+    assert images.isfinite().all() and images.std() > 0.1
+    assert not torch.equal(images[0], images[1])
+
+
+def test_the_zoo_is_small_enough_to_ship_and_holds_known_systems():
+    files = [path for path in zoo.SHIPPED.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 30e6
+    assert {name for name, _ in zoo.available()} <= set(systems.available())
