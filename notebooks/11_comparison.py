@@ -513,7 +513,7 @@ assert not any(name in path.name for path in place.rglob("*.png") for name in fi
 rating_page(place, "you")
 
 # %% [markdown]
-# (In a saved notebook the page is only a picture of itself; in JupyterLab, type the letters from best to worst and press
+# (A saved notebook cannot show the page; in JupyterLab, type the letters from best to worst and press
 # Enter. A rater needs two or three minutes. Every answer is one line of a text file in the run folder.)
 #
 # What would the analysis say? **Simulated raters**, so named, with a taste that we give them: they like the systems in the
