@@ -15,12 +15,22 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from queue import SimpleQueue
+from typing import NamedTuple
 
 from t2i_core.config import RunConfig, UserError, write_json
+from t2i_core.metrics.evaluate import evaluate_run
 from t2i_core.train import train
 
 # each library counts its own threads; two processes with two threads each on two cores wait for one another
 THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class Request(NamedTuple):
+    """A run to train into a folder; with ``measure``, all its metrics are taken right after, in the same process."""
+
+    config: RunConfig
+    folder: Path
+    measure: bool = False
 
 
 class Trainer:
@@ -29,8 +39,9 @@ class Trainer:
     def __init__(self):
         self.process: subprocess.Popen | None = None
 
-    def train(self, config: RunConfig, folder: Path, device: str) -> None:
+    def train(self, request: Request, device: str) -> None:
         """Train a run to its end; a UserError with the end of its log where that failed."""
+        config, folder, measure = request
         log = folder / "output.log"
         write_json(folder / "request.json", config.to_dict())
         with open(log, "w") as said:
@@ -41,6 +52,7 @@ class Trainer:
                     command, stdin=pipe, stdout=pipe, stderr=said, env=os.environ | one_thread, text=True
                 )
         order = {"config": config.to_dict(), "folder": str(folder), "device": device, "log": str(log)}
+        order["measure"] = measure
         try:
             self.process.stdin.write(json.dumps(order) + "\n")
             self.process.stdin.flush()
@@ -58,23 +70,23 @@ class Trainer:
             self.process.wait()
 
 
-def train_side_by_side(asked: Sequence[tuple[RunConfig, Path]], device: str, jobs: int) -> None:
+def train_side_by_side(asked: Sequence[Request], device: str, jobs: int) -> None:
     """Train runs into their folders, ``jobs`` at a time. One that fails stops all others and raises a UserError."""
     trainers = [Trainer() for _ in range(min(jobs, len(asked)))]
     free: SimpleQueue[Trainer] = SimpleQueue()
     for trainer in trainers:
         free.put(trainer)
 
-    def one(config: RunConfig, folder: Path) -> str:
+    def one(request: Request) -> str:
         trainer = free.get()
         try:
-            trainer.train(config, folder, device)
+            trainer.train(request, device)
         finally:
             free.put(trainer)
-        return f"{config.system} ({config.variant})"
+        return f"{request.config.system} ({request.config.variant})"
 
     pool = ThreadPoolExecutor(max(1, len(trainers)))
-    waiting = [pool.submit(one, *request) for request in asked]
+    waiting = [pool.submit(one, request) for request in asked]
     try:
         for done in as_completed(waiting):
             print(f"trained {done.result()}", flush=True)
@@ -96,7 +108,9 @@ def serve() -> None:
         with open(order["log"], "a") as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
-        train(RunConfig.from_dict(order["config"]), order["folder"], order["device"])
+        run = train(RunConfig.from_dict(order["config"]), order["folder"], order["device"])
+        if order["measure"]:
+            evaluate_run(run, device=order["device"])
         sys.stdout.flush()
         os.write(answers, b"done\n")
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,7 +19,7 @@ from t2i_core.metrics.evaluate import UNTRAINED, evaluate_run
 from t2i_core.process import make_accelerator
 from t2i_core.runs import Run, progress
 from t2i_core.train import finished, train
-from t2i_core.trainers import train_side_by_side
+from t2i_core.trainers import Request, train_side_by_side
 
 ALL_MEASURED = {UNTRAINED, "seconds_per_image", "text_to_image_r1"}  # of groups that no notebook asks for by themselves
 
@@ -88,20 +89,36 @@ class Workbench:
         self.matcher(systems.matcher_kind(system, variant))
         return train(self.config(system, variant, **settings), self.run_folder(system, variant), self.device)
 
-    def trained_side_by_side(self, asked: Sequence[tuple[str, str]], jobs: int | None = None, **settings) -> list[Run]:
+    def trained_side_by_side(
+        self,
+        asked: Sequence[tuple[str, str]],
+        jobs: int | None = None,
+        own: Mapping[tuple[str, str], Mapping[str, Any]] | None = None,
+        measure: Collection[tuple[str, str]] = (),
+        **settings,
+    ) -> list[Run]:
         """Train several (system, variant) pairs and return their runs, in the order asked.
 
         On a CPU ``jobs`` at a time (default: as many as torch has threads), each with one thread; on a GPU, in turn.
+        ``settings`` are for all, ``own`` for some; those in ``measure`` get all their metrics, too.
         """
         jobs = jobs or torch.get_num_threads()
+        chosen = [(pair, settings | dict((own or {}).get(pair, {}))) for pair in asked]
         if jobs == 1 or make_accelerator(self.device).device.type == "cuda":
-            return [self.trained(system, variant, **settings) for system, variant in asked]
-        for kind in {systems.matcher_kind(system, variant) for system, variant in asked}:
-            self.matcher(kind)
-        wanted = [(self.config(*pair, **settings), self.run_folder(*pair)) for pair in asked]
-        missing = [(config, folder) for config, folder in wanted if not finished(config, folder)]
-        train_side_by_side(missing, self.device, jobs)
-        return [Run(folder) for _, folder in wanted]
+            runs = [self.trained(*pair, **its) for pair, its in chosen]
+        else:
+            for kind in {systems.matcher_kind(system, variant) for system, variant in asked}:
+                self.matcher(kind)
+            wanted = [
+                Request(self.config(*pair, **its), self.run_folder(*pair), pair in measure) for pair, its in chosen
+            ]
+            missing = [request for request in wanted if not finished(request.config, request.folder)]
+            train_side_by_side(missing, self.device, jobs)
+            runs = [Run(request.folder) for request in wanted]
+        for pair, run in zip(asked, runs, strict=True):
+            if pair in measure:
+                self.measured(run)
+        return runs
 
     def measured(self, run: Run) -> dict[str, dict]:
         """All metrics of a run; those that a notebook before this one has measured are not measured again."""

@@ -26,7 +26,7 @@ from t2i_core.metrics.evaluate import evaluate_run
 from t2i_core.process import make_accelerator
 from t2i_core.runs import Run, progress
 from t2i_core.train import finished
-from t2i_core.trainers import train_side_by_side
+from t2i_core.trainers import Request, train_side_by_side
 
 SHIPPED = Path(__file__).resolve().parent / "weights" / "zoo"
 KEPT = ("config.json", "vocabulary.json", "matcher.json", "summary.json")
@@ -83,18 +83,18 @@ def build(
         title = encoders.KINDS[kind].title
         base = Path(out) / f"clip-{world}-s{seed}"
         encoders.trained(kind, dataset, matchers[kind], p, seed, lambda n, title=title: progress(n, title), base)
-    wanted = []  # (configuration, folder) of each
+    wanted = []
     for name in chosen:
         variant = VARIANTS.get(name, "default")
         config = RunConfig(
             system=name, variant=variant, world=world, data=str(data), profile=profile_name, seed=seed, steps=steps,
             matcher=str(matchers[systems.matcher_kind(name, variant)]),
         )  # fmt: skip
-        wanted.append((config, Path(out) / f"{name}-{variant}-{world}-s{seed}"))
-    missing = [(config, place) for config, place in wanted if not finished(config, place)]
+        wanted.append(Request(config, Path(out) / f"{name}-{variant}-{world}-s{seed}", measure=True))
+    missing = [request for request in wanted if not finished(request.config, request.folder)]
     train_side_by_side(missing, device, jobs if processor.type == "cpu" else 1)
     made = f"t2i zoo --world {world} --profile {profile_name} --steps {steps} --matcher-steps {matcher_steps}"
-    return [pack(Run(place), f"{made} --seed {seed}", folder, device) for _, place in wanted]
+    return [pack(Run(request.folder), f"{made} --seed {seed}", folder, device) for request in wanted]
 
 
 def pack(trained: Run, command: str, folder: str | Path | None = None, device: str = "auto") -> Path:

@@ -355,8 +355,9 @@ def test_the_pipeline_does_what_a_user_does():
     (path,) = (p for p in WORKFLOWS if p.name == "check.yml")
     every = steps(yaml.safe_load(path.read_text()))
     runs = [step["run"] for step in every if "run" in step]
-    (kept,) = (step["with"]["path"] for step in every if "upload-artifact" in step.get("uses", ""))
-    assert runs.index("make test") < runs.index(f"make reproduce PROFILE=smoke OUT={kept}")
+    (kept,) = (step["with"]["path"].split() for step in every if "upload-artifact" in step.get("uses", ""))
+    assert kept == ["runs/ci", "build/browser"]  # what the notebooks left, and what the browser showed
+    assert runs.index("make test") < runs.index(f"make reproduce PROFILE=smoke OUT={kept[0]}")
     assert any(step.get("with", {}).get("cache") == "pip" for step in every)
 
 

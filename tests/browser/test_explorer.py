@@ -1,0 +1,100 @@
+"""The caption explorer in a real browser: type, change the seed, click a word, change a word; the picture obeys."""
+
+from __future__ import annotations
+
+import nbformat
+import pytest
+from notebook_page import LOADED, changed_share
+from playwright.sync_api import expect
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+CAPTION, OTHER = "a small red house on the left in the snow", "a blue boat at the beach"
+
+
+@pytest.fixture
+def explorer(lab, tiny_run):
+    """A notebook with one explorer over a tiny run, drawn for the first time."""
+    path = lab.server.project / "notebooks" / "explorer.ipynb"
+    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+    code = (
+        f"from t2i_core import explore\nexplore.caption_explorer({{'alr-gan': {str(tiny_run)!r}}}, caption={CAPTION!r})"
+    )
+    notebook.cells = [nbformat.v4.new_markdown_cell("# Explorer"), nbformat.v4.new_code_cell(code)]
+    nbformat.write(notebook, path)
+    page = lab.open(path.name)
+    page.run_all()
+    expect(pictures(page).first).to_be_visible(timeout=LOADED)
+    expect(said(page)).to_contain_text(CAPTION)
+    return page
+
+
+def pictures(page):
+    return page.notebook.locator(".t2i-board img")
+
+
+def finest(page):
+    """The last stage's picture; the map of a word has another description."""
+    return page.notebook.locator('.t2i-board img[alt^="alr-gan, 32 px"]')
+
+
+def said(page):
+    return page.notebook.locator("p.t2i-note[role=status]")
+
+
+def field(page, label):
+    return page.notebook.get_by_label(label, exact=True)
+
+
+def change(page, label, value):
+    """Write into a field, and wait until the finest picture is another one; its pixels before and after."""
+    old, before = finest(page).get_attribute("src"), page.pixels(finest(page))
+    field(page, label).fill(value)
+    field(page, label).press("Tab")
+    expect(finest(page)).not_to_have_attribute("src", old, timeout=LOADED)
+    return before, page.pixels(finest(page))
+
+
+def test_captions_seeds_and_words_change_the_picture_and_come_back(explorer):
+    page = explorer
+    page.screenshot("opened")
+    start = page.pixels(finest(page))
+
+    before, after = change(page, "Caption", OTHER)
+    assert changed_share(before, after, tolerance=0) > 0.2
+    expect(said(page)).to_contain_text(OTHER)
+    before, after = change(page, "Seed", "5")
+    assert changed_share(before, after, tolerance=0) > 0.2
+
+    change(page, "Caption", CAPTION)
+    _, after = change(page, "Seed", "0")
+    assert changed_share(start, after, tolerance=0) == 0.0  # a picture is a function of the controls
+
+    count = pictures(page).count()
+    page.notebook.get_by_role("button", name="red", exact=True).click()
+    expect(pictures(page)).not_to_have_count(count, timeout=LOADED)
+    assert pictures(page).count() > count  # the stages stay, and maps of the word come
+    assert changed_share(start, page.pixels(finest(page)), tolerance=0) == 0.0
+    page.screenshot("word")
+
+    page.notebook.get_by_role("button", name="one word changed").click()
+    expect(page.notebook.locator(".t2i-board figcaption", has_text="difference").first).to_be_visible(timeout=LOADED)
+    page.screenshot("changed")
+
+
+def test_the_last_caption_wins_and_markup_is_shown_and_not_obeyed(explorer):
+    page = explorer
+    box = field(page, "Caption")
+    for end in range(1, len(OTHER) + 1):  # faster than any picture
+        box.fill(OTHER[:end])
+    expect(said(page)).to_have_text(f"“{OTHER}”", timeout=LOADED)
+    typed = page.pixels(finest(page))
+    before, _ = change(page, "Caption", CAPTION)
+    assert changed_share(typed, before, tolerance=0) == 0.0  # nothing older came after it
+
+    box.fill("a <b>red</b> house <img src=x onerror='window.obeyed = true'>")
+    expect(said(page)).to_contain_text("<b>red</b> house <img src=x", timeout=LOADED)
+    assert page.page.evaluate("window.obeyed") is None
+    assert said(page).locator("b, img").count() == 0
+    box.fill("")
+    expect(page.notebook.locator("p[role=alert]").first).to_be_visible(timeout=LOADED)
+    page.screenshot("empty")
