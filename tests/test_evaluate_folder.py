@@ -25,8 +25,11 @@ from t2i_core.metrics.instruments import GROUPS, OF_SYSTEM, OF_TRUTH
 from t2i_core.runs import Run
 
 RED, CLEAR = (255, 0, 0), (0, 0, 0, 0)
-MANY = ("fid", "kid", "inception_score", "clip_score", "cmd", "precision_recall")  # all that 24 images are enough for
-VALUES = {*MANY, "clip_score_x100", "itdis", "precision", "recall", "density", "coverage"} - {"precision_recall"}
+# all that 24 images are enough for
+MANY = ("fid", "kid", "inception_score", "retrieval", "clip_score", "cmd", "precision_recall")
+VALUES = {*MANY, "clip_score_x100", "itdis", "precision", "recall", "density", "coverage"}
+VALUES |= {f"{way}_r{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)}
+VALUES -= {"retrieval", "precision_recall"}
 
 
 def put(folder: Path, name: str, image: Image.Image | None = None, caption: str | None = "a red house") -> Path:
@@ -113,7 +116,7 @@ def test_real_images_have_no_distance_whatever_size_they_come_in(tiny_scenes, tm
 
 
 def test_all_is_what_needs_no_truth_and_what_cannot_be_is_left_out(images, tiny_scenes):
-    assert set(OF_IMAGES) == set(GROUPS) - {*OF_TRUTH, *OF_SYSTEM} and len(OF_IMAGES) == 7
+    assert set(OF_IMAGES) == set(GROUPS) - {*OF_TRUTH, *OF_SYSTEM} and len(OF_IMAGES) == 8
     with pytest.warns(UserWarning, match="r_precision is left out: .* 99 captions .* among 24 images") as seen:
         found = evaluate_folder(images, tiny_scenes, device="cpu")
     assert len(seen) == 1 and set(found) == VALUES

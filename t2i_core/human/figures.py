@@ -26,7 +26,7 @@ def mean_score_figure(scores: Mapping[str, Value]) -> Figure:
     for y, value in enumerate(scores.values()):
         color = PALETTE[y % len(PALETTE)]
         ax.plot([value.low, value.high], [y, y], color=color, linewidth=1.6, linestyle="-")
-        ax.plot([value.value], [y], color=color, marker="o", markersize=6)
+        ax.plot([value.value], [y], "o", color=color, markersize=6)
     if protocol["measure"] == MEASURES["rank"]:
         ax.axvline((len(scores) + 1) / 2, color="0.4", linestyle="--", linewidth=1)
     ax.set_yticks(range(len(scores)), list(scores))
@@ -46,7 +46,7 @@ def metric_figure(scores: Mapping[str, Value], metrics: Scores, correlations: pd
                 continue
             x, color = number(metrics[name][row.metric]), PALETTE[k % len(PALETTE)]
             ax.plot([x, x], [value.low, value.high], color=color, linewidth=1.4, linestyle="-")
-            ax.plot([x], [value.value], color=color, marker="o", markersize=6)
+            ax.plot([x], [value.value], "o", color=color, markersize=6)
             ax.annotate(name, (x, value.value), (5, 3), textcoords="offset points", fontsize=8)
         ax.margins(x=0.35)  # room for the names
         ax.set_xlabel(row.metric)
