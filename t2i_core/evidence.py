@@ -131,13 +131,10 @@ def verdict(differences: Sequence[float], profile: str) -> tuple[str, str]:
 
 
 def corrected(p_values: Sequence[float]) -> list[float]:
-    """The p values of a paper's claims by Holm's method: each below a only if the chance of any false one is below a.
+    """The p values of a paper's claims when all of them are counted; see :func:`t2i_core.metrics.stats.holm`."""
+    from t2i_core.metrics.stats import holm  # which loads torch: reading a verdict needs none
 
-    The smallest of m is multiplied by m, the next by m - 1, ..., none falls below the one before, none exceeds 1.
-    """
-    from statsmodels.stats.multitest import multipletests
-
-    return [float(p) for p in multipletests(p_values, method="holm")[1]] if len(p_values) else []
+    return holm(p_values)
 
 
 @dataclass(frozen=True)

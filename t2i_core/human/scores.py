@@ -22,11 +22,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats as scipy_stats
-from statsmodels.stats.multitest import multipletests
 
 from t2i_core.config import UserError, nearest
 from t2i_core.human.study import CEILING, FLOOR, SIMULATED
-from t2i_core.metrics.stats import CONFIDENCE, MEAN_RESAMPLES, Value, redrawn
+from t2i_core.metrics.stats import CONFIDENCE, MEAN_RESAMPLES, Value, holm, redrawn
 
 MEASURES = {"rank": "rank, 1 is best", "quality": "quality, 5 is best", "fit": "fit to the caption, 5 is best"}
 ALPHA_RESAMPLES = 1000
@@ -112,7 +111,7 @@ def compare(table: pd.DataFrame, measure: str = "rank", seed: int = 0) -> pd.Dat
         rows.append(pair)
     names = ["first", "second", "difference", "low", "high", "p", "captions"]
     pairs = pd.DataFrame(rows, columns=names).sort_values("p", kind="stable", ignore_index=True)
-    pairs.insert(6, "p_holm", multipletests(pairs.p, method="holm")[1])
+    pairs.insert(6, "p_holm", holm(pairs.p))
     return pairs
 
 

@@ -25,7 +25,17 @@ from t2i_core.metrics.instruments import Asked, Subject
 from t2i_core.metrics.moments import Gaussian
 from t2i_core.metrics.retrieval import unit_rows
 from t2i_core.metrics.soa import answers, questions, stated
-from t2i_core.metrics.stats import CONFIDENCE, SET_RESAMPLES, Value, as_rows, how_redrawn, mean, recentred, redrawn
+from t2i_core.metrics.stats import (
+    CONFIDENCE,
+    SET_RESAMPLES,
+    Value,
+    as_rows,
+    holm,
+    how_redrawn,
+    mean,
+    recentred,
+    redrawn,
+)
 from t2i_core.runs import Run
 
 
@@ -160,9 +170,6 @@ def fid_differences(
 
 
 def _corrected(found: Sequence[tuple[str, str, Value, float]]) -> list[Difference]:
-    from statsmodels.stats.multitest import multipletests
-
     if not found:
         raise UserError("a comparison needs at least two systems")
-    corrected = multipletests([p for *_, p in found], method="holm")[1]
-    return [Difference(*one, float(p)) for one, p in zip(found, corrected, strict=True)]
+    return [Difference(*one, p) for one, p in zip(found, holm([p for *_, p in found]), strict=True)]

@@ -158,6 +158,16 @@ def how_redrawn(resamples: int, seed: int) -> dict[str, str]:
     return {"interval": f"bootstrap 95 % over rows, recentred, {resamples} resamples, seed {seed}"}
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p values of one table by Holm's method: those below a hold together, with a chance of a for any false one.
+
+    The smallest of m is multiplied by m, the next by m - 1, ..., none falls below the one before, none exceeds 1.
+    """
+    from statsmodels.stats.multitest import multipletests
+
+    return [float(p) for p in multipletests(p_values, method="holm")[1]] if len(p_values) else []
+
+
 def ratio_of_classes(asked: ArrayLike, right: ArrayLike) -> float:
     """Mean over classes of right/asked; asked and right (images, classes); classes nobody asked about do not count."""
     asked, right = np.asarray(asked, np.float64).sum(0), np.asarray(right, np.float64).sum(0)

@@ -59,7 +59,7 @@ class Lab:
         for path in (ROOT / "notebooks").glob("*.ipynb"):
             notebook = nbformat.read(path, as_version=4)
             for cell in notebook.cells:
-                if cell.cell_type == "code":  # what a cell shows is then of this session
+                if cell.cell_type == "code":  # what a cell shows is then of this very lab
                     cell.outputs, cell.execution_count = [], None
             nbformat.write(notebook, self.project / "notebooks" / path.name)
         (self.project / "t2i_core").symlink_to(ROOT / "t2i_core")  # by this a notebook knows its project's folder
