@@ -62,7 +62,7 @@ from t2i_core.blocks import conditioning_kl
 from t2i_core.config import PROFILES
 from t2i_core.data import BatchStream
 from t2i_core.metrics import soa, stats, weights
-from t2i_core.metrics.evaluate import caption_plan, draw, evaluate_images, evaluate_run, untrained
+from t2i_core.metrics.evaluate import caption_plan, draw, evaluate_images, untrained
 from t2i_core.ssm import similarity_matrix, text_vision_matrix
 from t2i_core.systems.attngan import AttnGAN
 
@@ -468,7 +468,7 @@ teaching.word_maps(picture.images[-1], picture.words, picture.attention[-1])
 # picture shows what its caption states. What measures here has trained nothing.
 
 # %%
-measured = {name: stats.Value.from_dict(value) for name, value in evaluate_run(run, device=device).items()}
+measured = {name: stats.Value.from_dict(value) for name, value in bench.measured(run).items()}
 rows_drawn, which = caption_plan(test, bench.profile.evaluation_images)
 captions = [test.caption(i, k) for i, k in zip(rows_drawn, which, strict=True)]
 truths = [test.truth[i] for i in rows_drawn]

@@ -209,11 +209,18 @@ shown = {
     "GALIP": ("galip", "default"), "RATLIP": ("ratlip", "default"),
 }  # fmt: skip
 assert {system for system, _ in shown.values()} == set(systems.available())
+ablations = {  # of section 6, trained along with them
+    "AttnGAN": {"whole": ("attngan", "brief"), "no attention": ("attngan", "no-attention"),
+                "no DAMSM": ("attngan", "no-damsm")},
+    "StackGAN": {"whole": ("stackgan", "default"), "one stage": ("stackgan", "one-stage")},
+    "SDN": {"whole": ("sdn", "default"), "no distillation": ("sdn", "no-distillation")},
+}  # fmt: skip
 jobs = None if real else 1  # a process each is too much for a dozen steps
 fewer = {"steps": 5 * bench.profile.steps // 8} if profile == "mini" else {}
 own = {shown[name]: fewer for name in ("DF-GAN", "GALIP", "RATLIP")}
-trained = bench.trained_side_by_side(list(shown.values()), jobs, own, measure=shown.values())
-runs = dict(zip(shown, trained, strict=True))
+asked = list(dict.fromkeys([*shown.values(), *(pair for parts in ablations.values() for pair in parts.values())]))
+trained = dict(zip(asked, bench.trained_side_by_side(asked, jobs, own, measure=shown.values()), strict=True))
+runs = {name: trained[pair] for name, pair in shown.items()}
 assert all(run.complete for run in runs.values())
 pd.DataFrame({name: {"steps": run.summary["steps"]} for name, run in runs.items()})
 
@@ -404,14 +411,7 @@ else:
 # size at once. **Claim (comparison study M3).** Distillation helps: SDN without its teacher.
 
 # %%
-ablations = {
-    "AttnGAN": {"whole": ("attngan", "brief"), "no attention": ("attngan", "no-attention"),
-                "no DAMSM": ("attngan", "no-damsm")},
-    "StackGAN": {"whole": ("stackgan", "default"), "one stage": ("stackgan", "one-stage")},
-    "SDN": {"whole": ("sdn", "default"), "no distillation": ("sdn", "no-distillation")},
-}  # fmt: skip
-asked = [pair for parts in ablations.values() for pair in parts.values()]
-cut = dict(zip(asked, bench.trained_side_by_side(asked, jobs), strict=True))
+cut = {pair: trained[pair] for parts in ablations.values() for pair in parts.values()}
 for run in cut.values():
     if not {"fid", "inception_score"} <= run.metrics.keys():
         evaluate_run(run, ("fid", "inception_score"), device=device)

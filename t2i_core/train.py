@@ -11,9 +11,11 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 
+import filelock
 import torch
 from torch import Tensor, nn
 
@@ -44,13 +46,13 @@ class NonFiniteLoss(FloatingPointError):
 def train(config: RunConfig, run_dir: str | Path, device: str = "auto", show_progress: bool = True) -> Run:
     """Train one system into ``run_dir`` and return its run.
 
-    A folder that holds this run already is loaded, a part-way one is gone on with (also to more steps than before); a
-    folder of another configuration raises a UserError. Ctrl-C finishes the step, writes a checkpoint and raises
-    KeyboardInterrupt. A non-finite loss raises :class:`NonFiniteLoss`.
+    A folder that holds this run already is loaded, a part-way one is gone on with (also to more steps than before), one
+    that another process trains into is waited for; a folder of another configuration raises a UserError. Ctrl-C
+    finishes the step, writes a checkpoint and raises KeyboardInterrupt. A non-finite loss raises
+    :class:`NonFiniteLoss`.
     """
     config, folder = config.resolve(), Path(run_dir)
-    p = profile(config.profile)
-    resolved = systems.configure(config.system, p, config.variant, config.switches)
+    resolved = systems.configure(config.system, profile(config.profile), config.variant, config.switches)
     systems.check_training(config.system, resolved, config.variant)
     resolutions = resolved.resolutions
     if run := finished(config, folder):
@@ -59,6 +61,14 @@ def train(config: RunConfig, run_dir: str | Path, device: str = "auto", show_pro
     dataset = training_set(config.data, resolutions, accelerator.device)
     if accelerator.is_main_process:  # a folder that cannot be written to is heard of before the work, not after it
         atomic_write(folder / ".writable", b"").unlink()
+    with _alone_in(folder, accelerator) as waited:
+        if waited and (run := finished(config, folder)):
+            return run
+        return _train(config, folder, dataset, accelerator, show_progress)
+
+
+def _train(config: RunConfig, folder: Path, dataset: CaptionDataset, accelerator, show_progress: bool) -> Run:
+    p = profile(config.profile)
     matcher = _matcher(config, folder, dataset, p, accelerator)
     if not matcher.knows(dataset):
         raise UserError(f"the matching model {config.matcher} was trained on other captions than {config.data}")
@@ -68,6 +78,29 @@ def train(config: RunConfig, run_dir: str | Path, device: str = "auto", show_pro
     loop = Loop(config, folder, system, dataset, accelerator)
     loop.run(show_progress)
     return Run(folder)
+
+
+@contextmanager
+def _alone_in(folder: Path, accelerator) -> Iterator[bool]:
+    """Keep every other training out of the folder; the value says whether one had to be waited for.
+
+    Two notebooks may want the same run at the same time. The system frees the lock of a process that dies. The
+    processes of one training on several GPUs share a folder, and no lock.
+    """
+    if accelerator.num_processes > 1:
+        yield False
+        return
+    lock, waited = filelock.FileLock(folder / ".lock"), False
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        print(f"another process trains into {folder}: waiting for it", flush=True)
+        waited = True
+        lock.acquire()
+    try:
+        yield waited
+    finally:
+        lock.release()
 
 
 def finished(config: RunConfig, run_dir: str | Path) -> Run | None:

@@ -11,6 +11,7 @@ import signal
 import threading
 from pathlib import Path
 
+import filelock
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -56,7 +57,7 @@ def copy(whole, tmp_path) -> Path:
 
 def hidden(folder: Path) -> list[str]:
     """Temporary files of `atomic_write` that nobody removed."""
-    return [path.name for path in folder.rglob(".*")]
+    return [path.name for path in folder.rglob(".*") if path.name != ".lock"]
 
 
 # ------------------------------------------------------------------------------------------------ killed and stopped
@@ -74,6 +75,21 @@ def test_a_killed_run_ends_as_one_that_never_stopped(settings, whole, tmp_path, 
     trained(settings, folder)
     assert_same_run(folder, whole)
     assert Run(folder).complete and not hidden(folder)
+
+
+def test_a_folder_that_another_training_works_in_is_waited_for_and_loaded(settings, whole, tmp_path, capsys):
+    folder, found = tmp_path / "run", []
+    folder.mkdir()
+    other = threading.Thread(target=lambda: found.append(train(settings, folder, "cpu", show_progress=False)))
+    with filelock.FileLock(folder / ".lock"):  # the first training's
+        other.start()
+        other.join(3)
+        assert other.is_alive() and not (folder / CHECKPOINT).exists()
+        assert f"another process trains into {folder}: waiting for it" in capsys.readouterr().out
+        shutil.copytree(whole, folder, dirs_exist_ok=True)  # what it leaves
+    other.join(60)
+    written = (whole / CHECKPOINT).stat().st_mtime_ns
+    assert found[0].complete and (folder / CHECKPOINT).stat().st_mtime_ns == written  # loaded, not trained anew
 
 
 def test_ctrl_c_finishes_the_step_and_the_same_command_goes_on(settings, whole, tmp_path):
