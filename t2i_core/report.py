@@ -6,21 +6,13 @@ with the notebooks are here too, under their names in `t2i_core.figures`.
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import io
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import matplotlib.pyplot as plt
-import pandas as pd
-from markupsafe import Markup, escape
-from matplotlib.figure import Figure
-from PIL import Image
 
 from t2i_core import coverage, deviations, evidence, results
 from t2i_core.claims import PUBLISHED
@@ -31,23 +23,17 @@ from t2i_core.figures import (
     heat_overlay,
     image_grid,
     metric_dots,
-    sample_steps,
-    spread,
     style,
 )
 from t2i_core.forest import differences, forest
 from t2i_core.notebook_links import FOLDER
+from t2i_core.report_figures import drawn
+from t2i_core.report_worlds import worlds
 
 __all__ = ["curves", "grids_by_step", "heat_overlay", "image_grid", "metric_dots", "style", "write_report"]
 
 REPORT = "report.html"
-STEPS_SHOWN = 7
-LOG_ROWS = 200  # a longer log is averaged down to these
-WIDEST_GRID = 1100  # pixels; a wider one is scaled down, or a page at 256 pixels an image would weigh 30 MB
-INK = "#010203"  # stands for the page's text colour, light or dark, until the figure is on the page
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
-DOTTED = tuple(m for m in evidence.MAIN_METRICS if m != "fid_untrained")  # which says nothing of the trained system
-NOT_LOSSES = ("step", "seconds")
 
 
 def write_report(out: str | Path) -> Path:
@@ -77,7 +63,7 @@ def write_report(out: str | Path) -> Path:
             runs=runs,
             published=PUBLISHED,
             findings=results.findings(out),
-            worlds=[_world(name, [r for r in runs if r.record["world"] == name]) for name in _worlds(runs)],
+            worlds=worlds(runs),
             forests=_forests(content["claims"]),
             deviations=_by_paper(deviations, out),
             coverage=_by_paper(coverage, out),
@@ -141,72 +127,6 @@ def _protocol(protocol: Any) -> str:
     return str(protocol)
 
 
-def _worlds(runs: Sequence[results.RunFolder]) -> list[str]:
-    return sorted({str(run.record["world"]) for run in runs})
-
-
-def _world(name: str, runs: list[results.RunFolder]) -> dict[str, Any]:
-    """The figures of one world: curves, metrics, grids by step of the whole systems, last grids of all runs."""
-    first: dict[str, results.RunFolder] = {}
-    for run in runs:
-        first.setdefault(run.name, run)  # runs come by seed: the least one stands for its system in curves and grids
-    figures = []
-    logs = {name: _log(run.path / "log.jsonl") for name, run in first.items()}
-    logs = {name: log for name, log in logs.items() if len(log)}
-    columns = list(dict.fromkeys(c for log in logs.values() for c in log.columns if c not in NOT_LOSSES))
-    if columns:
-        seeds = ", ".join(sorted({str(run.record["seed"]) for run in first.values()}))
-        text = f"Training curves of seed {seeds}: each term as logged (faint) and smoothed (bold)."
-        figures.append(_figure(curves, logs, columns, caption=text, name=f"curves-{name}"))
-    rows = [
-        {"metric": evidence.label(metric), "run": run.name} | {key: entry[key] for key in ("value", "low", "high")}
-        for run in runs
-        for metric, entry in run.record["metrics"].items()
-        if metric in evidence.MAIN_METRICS and entry["value"] is not None
-    ]
-    if rows:
-        values = pd.DataFrame(rows)
-        text = "Metrics: a dot for each seed, its interval as a line."
-        shown = [m for m in map(evidence.label, DOTTED) if m in set(values.metric)]
-        figures.append(_figure(metric_dots, values, shown, label="run", caption=text, name=f"metrics-{name}"))
-    whole = [run for run in first.values() if run.record["variant"] in ("default", None) and sample_steps(run.path)]
-    steps = sorted({step for run in whole for step in sample_steps(run.path)})
-    shown_steps = spread(steps, STEPS_SHOWN)
-    captions = next((c for run in runs if (c := results.read_json(run.path / "samples" / "captions.json"))), [])
-    real = next((p for run in runs if (p := run.path / "samples" / "real.png").exists()), None)
-    return {
-        "name": name,
-        "figures": figures,
-        "captions": captions,
-        "real": real and _inline(real),
-        "whole": [run.name for run in whole],
-        "by_step": [
-            (s, [_inline(p) if (p := sample_steps(r.path).get(s)) else None for r in whole]) for s in shown_steps
-        ],
-        "last": [
-            {"name": run.name, "seed": run.record["seed"], "step": step, "image": _inline(path)}
-            for run in runs
-            if run not in whole
-            for step, path in list(sample_steps(run.path).items())[-1:]
-        ],
-    }
-
-
-def _log(path: Path) -> pd.DataFrame:
-    """A run's log with at most LOG_ROWS rows: neighbours are averaged. A line cut short by a crash is left out."""
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue
-    log = pd.DataFrame(rows)
-    if "step" not in log:
-        return pd.DataFrame()
-    group = max(1, -(-len(log) // LOG_ROWS))
-    return log.select_dtypes("number").groupby(lambda row: row // group).mean()
-
-
 def _forests(claims: list[dict]) -> list[dict[str, Any]]:
     """A forest plot of each paper whose claims have a difference."""
     figures = []
@@ -214,7 +134,7 @@ def _forests(claims: list[dict]) -> list[dict[str, Any]]:
         mine = [claim for claim in claims if claim["paper"] == paper]
         if any(differences(claim) for claim in mine):
             text = f"{paper}: right of the line speaks for a claim. Hollow: one seed, no interval, no verdict."
-            figures.append(_figure(forest, mine, caption=text, name=f"forest-{paper}"))
+            figures.append(drawn(forest, mine, caption=text, name=f"forest-{paper}"))
     return figures
 
 
@@ -232,49 +152,6 @@ def _by_paper(index: Any, out: Path) -> dict[str, list[dict]]:
                     told["link"] = f"{FOLDER}/{index.section(row, place)}"
         papers.setdefault(row["paper"], []).append(told)
     return papers
-
-
-# ---------------------------------------------------------------------- figures and images as part of the page
-
-
-def _figure(draw: Any, *arguments: Any, caption: str, name: str, **options: Any) -> dict[str, Any]:
-    """Draw a figure in the page's own text colour, as SVG inside the page."""
-    ink = (
-        "text.color",
-        "axes.labelcolor",
-        "axes.edgecolor",
-        "axes.titlecolor",
-        "xtick.color",
-        "ytick.color",
-        "grid.color",
-    )
-    with plt.rc_context(dict.fromkeys(ink, INK) | {"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure = draw(*arguments, **options)
-        return {"svg": Markup(_svg(figure, caption)), "caption": caption}  # matplotlib escapes its texts
-
-
-def _svg(figure: Figure, label: str) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True)
-    text = buffer.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)
-    head = f'<svg role="img" aria-label="{escape(label)}"'
-    return text.replace("<svg", head, 1).replace(INK, "currentColor")
-
-
-def _inline(path: Path) -> dict[str, Any]:
-    """A picture as a data URI with its size; a very wide one is scaled down."""
-    data, kind = path.read_bytes(), "png"
-    with Image.open(io.BytesIO(data)) as image:
-        width, height = image.size
-        if width > WIDEST_GRID:
-            height = round(height * WIDEST_GRID / width)
-            width = WIDEST_GRID
-            buffer, kind = io.BytesIO(), "webp"
-            image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS).save(buffer, "WEBP", quality=90)
-            data = buffer.getvalue()
-    return {"uri": f"data:image/{kind};base64,{base64.b64encode(data).decode()}", "width": width, "height": height}
 
 
 def _environment() -> jinja2.Environment:
