@@ -56,7 +56,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from t2i_core import claims, explore, figures, systems, teaching
+from t2i_core import claims, explore, figures, systems, teaching, zoo
 from t2i_core.adversarial import bce_discriminator, bce_fake, bce_generator
 from t2i_core.blocks import conditioning_kl
 from t2i_core.config import PROFILES
@@ -410,6 +410,20 @@ teaching.picture_rows({f"step {step}": first_six(path) for step, path in steps},
 # From top to bottom: first the colour of the whole, which is the setting; then horizon and sky; objects last, as
 # patches of the right colour before they have a shape. It is the order in which the matching model reads captions
 # (notebook 01, section 12).
+#
+# What would more steps bring? The package ships one longer training of each system, on the same pictures and with a
+# matching model that was trained longer, too. **These weights are loaded, not trained here** (`make zoo` trains them
+# anew, [`zoo.py`](../t2i_core/zoo.py) says how), and none of this notebook's numbers comes from them:
+
+# %%
+shipped = zoo.run("attngan")
+drawers = {f"here, {run.summary['steps']} steps": run, f"shipped, {shipped.summary['steps']} steps": shipped}
+rows = {name: draw(one.system(), some, seed) for name, one in drawers.items()} | {"real": test.images(range(6))}
+teaching.picture_rows(rows, some, width=1.15)
+
+# %% [markdown]
+# The settings are whole now, and a thing is a body in its colour, often at its place. Shapes that anybody would name are
+# rare: those come last, in the order that the rows above began with.
 #
 # ## 10. What each stage adds, and what the noise does
 

@@ -265,7 +265,7 @@ pd.DataFrame(rows).transpose()
 #
 # Four systems on the birds: GALIP, *RAT* (RATLIP without attention), RATLIP, and a DF-GAN that reads the same CLIP
 # sentence, so that only generator and discriminator differ. On the other worlds without DF-GAN; at `mini` without RAT as
-# well, and half as long.
+# well, and not as long.
 
 # %%
 system_names = {
@@ -276,7 +276,7 @@ system_names = {
 }
 jobs, parts = None if real else 1, ("GALIP", "RAT", "RATLIP")  # a process each is too much for a dozen steps
 whole, brief = (default_steps("ratlip", variant, birds.profile) for variant in ("default", "hidden-64"))
-steps = max(whole // 2, brief)
+steps = max(whole // (2 if patient else 3), brief)
 trained = birds.trained_side_by_side(list(system_names.values()), jobs)
 runs = {"toy-birds": dict(zip(system_names, trained, strict=True))}
 for world in worlds[1:]:
@@ -696,7 +696,7 @@ for name, effects in aged.items():
 # held-out pictures or more, and exchanges it in the world's own words:
 
 # %%
-rows, which = caption_plan(people, count)
+rows, which = caption_plan(people, count // 2)
 edits = entangle.attribute_edits(people, rows, which, attributes, seed)
 same = entangle.attribute_edits(people, rows, which, attributes, seed, synonyms=True)
 effects = {n: entangle.edit_effects(drawers["toy-faces"][n], reader, edits, attributes, seed) for n in compared}

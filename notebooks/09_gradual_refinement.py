@@ -60,7 +60,7 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import spearmanr
 
-from t2i_core import figures, systems, teaching
+from t2i_core import figures, systems, teaching, zoo
 from t2i_core.attention import masked_softmax, region_word_scores
 from t2i_core.blocks import resize
 from t2i_core.config import PROFILES, RunConfig
@@ -748,7 +748,23 @@ teaching.picture_rows(rows, titles)
 
 # %% [markdown]
 # Look down a column for the setting first, then for the things. (The paper's Fig. 2 and Table 5 show photographs' likes
-# of eight captions that somebody picked; the next section counts instead.) How a GR-GAN picture comes about:
+# of eight captions that somebody picked; the next section counts instead.)
+#
+# Three systems after a few hundred steps look much alike. The same captions by the weights that are shipped with the
+# package: **longer trainings, loaded and not trained here**, with matching models that were trained longer, too
+# (`make zoo` trains them anew). No number of this notebook is theirs.
+
+# %%
+shipped = {name: zoo.run(system) for name, (system, _) in names.items()}
+rows = {"real": test.images(picked)}
+rows |= {f"{name}, {run.summary['steps']} steps": draw(run.system(), titles, seed) for name, run in shipped.items()}
+teaching.picture_rows(rows, titles)
+
+# %% [markdown]
+# Now things have bodies and colours. In these weights DM-GAN's have the named colour most often, GR-GAN's least
+# (notebook [11](11_comparison.ipynb) has the shares): one training each, so no verdict on a method.
+#
+# How a GR-GAN picture comes about, in the training of this notebook:
 
 # %%
 with torch.no_grad():
@@ -1160,28 +1176,44 @@ teaching.picture_rows(rows, [original[k] for k in few])
 #
 # ## Exercises
 #
-# 1. *What would make the sentence stage attend?* Copies that differ. Give copy $k$ the sentence times $1 + k/10$. Is
-#    the attention still uniform, and does $L$ still mean nothing?
-#
+# 1. *What would make the sentence stage attend?* Copies that differ. Make copies of a sentence, each the sentence times
+#    a number, with which the attention is not uniform. Does $L$ still mean nothing?
+#    Write it here; run the cell, and it says whether it is right, or which property fails:
+
+# %%
+from t2i_core import exercises
+
+
+def copies(sentence, number):
+    return None  # your answer
+
+
+exercises.check("09.1", copies)
+
+# %% [markdown]
 # <details><summary>Hint</summary>
 #
-# `memory(h, copies)`.
+# No two copies may be equal. Then look at `memory(h, copies(sentence, number))`.
 #
 # </details>
 #
 # <details><summary>Solution</summary>
 #
-# Different slots have different keys, so that regions can choose, and another number of copies is another memory.
+# Copy $k$ times $1 + k/10$, say. Different slots have different keys, so that regions can choose, and another number of
+# copies is another memory.
 #
 # ```python
+# def copies(sentence, number):
+#     return sentence[:, :, None] * (1 + torch.arange(number) / 10)
+#
+#
+# assert exercises.check("09.1", copies)
 # sentence_memory = deepcopy(grgan.generator.stages[0].attention.memory).double()
 # with torch.no_grad():
 #     made = grgan.generate([caption], seed=seed)
 #     answers = []
 #     for number in (2, 18):
-#         stretch = 1 + torch.arange(number) / 10
-#         copies = made.text.sentence.double()[:, :, None] * stretch
-#         answer, theta = sentence_memory(made.features[0].double(), copies)
+#         answer, theta = sentence_memory(made.features[0].double(), copies(made.text.sentence.double(), number))
 #         assert theta.std(1).max() > 1e-6  # no longer 1 / L everywhere
 #         answers.append(answer)
 # assert not torch.allclose(*answers)
@@ -1189,12 +1221,18 @@ teaching.picture_rows(rows, [original[k] for k in few])
 #
 # </details>
 #
-# 2. *What holds the last picture of SWI to its caption?* List the terms of its generator's loss, and the sizes of the
-#    pictures they look at.
-#
+# 2. *What holds the last picture of SWI to its caption?* List the terms of its generator's loss that look at a picture:
+#    the stage (1, 2 or 3) of the picture, and whether the term hears the caption.
+#    Write it here; run the cell, and it says whether it is right, or which property fails:
+
+# %%
+terms = None  # your answer: {"name of a term": (stage, True or False)}
+exercises.check("09.2", terms)
+
+# %% [markdown]
 # <details><summary>Hint</summary>
 #
-# `systems.create(..., variant="swi")`.
+# `generator_losses` of `systems.create("gr-gan", profile, matcher=itm, variant="swi")`, and section 4's roles.
 #
 # </details>
 #
@@ -1203,17 +1241,31 @@ teaching.picture_rows(rows, [original[k] for k in few])
 # Nothing: `g2` is a judge that hears no text, and no matching loss looks at the finest picture.
 #
 # ```python
+# terms = {"g0": (1, True), "g1": (2, True), "g2": (3, False)}
+# terms |= {"itm0_sentence": (1, True), "itm1_words": (2, True), "itm1_sentence": (2, True)}
+# assert exercises.check("09.2", terms)
+# assert not any(hears for stage, hears in terms.values() if stage == 3)
 # swi = systems.create("gr-gan", profile, matcher=itm, seed=seed, variant="swi").train()
 # losses = swi.generator_losses(batch, swi.generate(batch.tokens, swi.noise(len(batch))))
-# matched = {name for name in losses if name.startswith("itm")}
-# assert matched == {"itm0_sentence", "itm1_words", "itm1_sentence"}  # 1/4 and 1/2 of the size
+# assert set(losses) == {*terms, "kl"}  # `kl` looks at no picture
 # assert not hasattr(swi.discriminators[2], "conditional")
 # ```
 #
 # </details>
 #
-# 3. *When is the wrong mask right?* Find two kinds of batch for which section 3's wrong order gives the right answer.
-#
+# 3. *When is the wrong mask right?* Find the kinds of batch for which section 3's wrong order gives the right answer:
+#    `lengths` are the numbers of words in a batch's captions.
+#    Write it here; run the cell, and it says whether it is right, or which property fails:
+
+
+# %%
+def is_right(lengths):
+    return None  # your answer
+
+
+exercises.check("09.3", is_right)
+
+# %% [markdown]
 # <details><summary>Hint</summary>
 #
 # What is repeated, if all masks are the same?
@@ -1225,16 +1277,19 @@ teaching.picture_rows(rows, [original[k] for k in few])
 # A batch of one, and captions of equal length: then all masks are one. Nobody notices in a demo.
 #
 # ```python
+# def is_right(lengths):
+#     return len(set(lengths)) == 1
+#
+#
 # def repeated_wrongly(masks, regions):
 #     batch_size, tokens = masks.shape
 #     return masks.repeat(regions, 1).view(batch_size, regions, tokens).transpose(1, 2)
 #
 #
-# def is_right(masks):
-#     return torch.equal(repeated_wrongly(masks, 16), masks[:, :, None].expand(-1, -1, 16))
-#
-#
-# assert is_right(mask[:1]) and is_right(mask[:1].expand(5, -1)) and not is_right(mask)
+# assert exercises.check("09.3", is_right)
+# for masks in (mask[:1], mask[:1].expand(5, -1), mask):
+#     same = torch.equal(repeated_wrongly(masks, 16), masks[:, :, None].expand(-1, -1, 16))
+#     assert same == is_right(masks.sum(1).tolist())
 # ```
 #
 # </details>

@@ -57,7 +57,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from t2i_core import comparison_figures, figures, systems, teaching
+from t2i_core import comparison_figures, figures, systems, teaching, zoo
 from t2i_core.adversarial import bce_fake, bce_matching, bce_real
 from t2i_core.blocks import conditioning_kl
 from t2i_core.config import PROFILES
@@ -240,6 +240,37 @@ teaching.picture_rows(rows, captions, width=1.0)
 # Look down a column for the setting (beach, meadow, desert, snow, mountains, city): most systems have it. Then look for the thing that the
 # caption names, at the place that it names: hardly any has that at `mini`. And look along a row: pictures that resemble
 # each other more than their captions do are what section 7 calls collapse.
+#
+# And after longer trainings? The package ships one of each system. **These weights are loaded, not trained here**
+# (`make zoo` trains them anew), and every number from section 4 on is of the trainings above, not of these:
+
+# %%
+shipped = {name: zoo.run(system) for name, (system, _) in shown.items()}
+some = slice(0, 5)
+rows = {"real": test.images(picked[some])}
+rows |= {name: draw(run.system(), captions[some], seed) for name, run in shipped.items()}
+teaching.picture_rows(rows, captions[some], width=0.9)
+
+# %%
+read = {
+    "fid": "FID",
+    "setting_accuracy": "setting",
+    "soa_i": "SOA-I",
+    "color_accuracy": "colour",
+    "place_accuracy": "place",
+}
+told = {
+    name: {"steps": run.summary["steps"], "minutes": run.summary["train_seconds"] / 60}
+    | {title: run.metrics[key]["value"] for key, title in read.items()}
+    for name, run in shipped.items()
+}
+pd.DataFrame(told).T.style.format("{:.2f}").format("{:,.0f}", subset=["steps", "minutes"])
+
+# %% [markdown]
+# *setting*, *SOA-I*, *colour* and *place* are shares of captions, or of the things they name, that the inspector finds as
+# said. Settings are right nearly always, and things have bodies. Whether they have their colour separates the systems:
+# those that look at single words have it most often. Shape and place would take many more steps. One training each: a
+# picture of what to expect, and no comparison.
 #
 # ## 4. Numbers, caption by caption
 #
@@ -574,12 +605,25 @@ comparison_figures.rank_lines(ranks)
 #
 # ## Exercises
 #
-# 1. *What a judge that cannot read allows.* Show that the conditional GAN's discriminator loss does not change when D
-#    gives every real picture the same verdict under any caption, and that GAN-CLS's does.
-#
+# 1. *What a judge that cannot read allows.* It gives every real picture the same verdict $p$ under any caption, and is
+#    right about drawn ones ($D = 0$). The conditional GAN's discriminator loss does not mind: it falls to 0 as $p$
+#    rises to 1. What does such a judge pay by GAN-CLS's loss, and which $p$ is the best it can say?
+#    Write it here; run the cell, and it says whether it is right, or which property fails:
+
+# %%
+from t2i_core import exercises
+
+
+def blind(p):
+    return None  # your answer
+
+
+exercises.check("11.1", blind)
+
+# %% [markdown]
 # <details><summary>Hint</summary>
 #
-# Set the verdicts by hand; only one of the two losses contains the third.
+# Set the three verdicts by hand: $p$ for a real picture, 0 for a drawn one, and again $p$ under a wrong caption.
 #
 # </details>
 #
@@ -589,21 +633,37 @@ comparison_figures.rank_lines(ranks)
 # can do on a real picture that comes with its own caption once and half a time with another is $D = 2/3$.
 #
 # ```python
+# def blind(p):
+#     return -np.log(p) - np.log(1 - p) / 2
+#
+#
+# assert exercises.check("11.1", blind)
+# verdicts = np.linspace(0.01, 0.99, 981)
+# assert abs(verdicts[blind(verdicts).argmin()] - 2 / 3) < 1e-3
 # sure = torch.full((4,), 9.0)
-# blind = bce_matching(sure, -sure, sure)  # real: yes; drawn: no; real with a wrong caption: yes, it cannot read
-# reads = bce_matching(sure, -sure, -sure)
-# assert blind > reads + 4
+# illiterate = bce_matching(sure, -sure, sure)  # real: yes; drawn: no; real with a wrong caption: yes, it cannot read
+# assert illiterate > bce_matching(sure, -sure, -sure) + 4
 # assert torch.isclose(bce_real(sure) + bce_fake(-sure), torch.tensor(0.0), atol=1e-3)  # the conditional GAN is content
 # ```
 #
 # </details>
 #
 # 2. *How many pairs differ by chance?* Give eleven systems scores that are nothing but noise on 300 captions, and count
-#    the pairs with $p < 0.05$ and those that stand.
-#
+#    the pairs with $p < 0.05$ and those that stand. How many have $p < 0.05$ on average, for any number of systems?
+#    Write it here; run the cell, and it says whether it is right, or which property fails:
+
+
+# %%
+def by_chance(systems):
+    return None  # your answer
+
+
+exercises.check("11.2", by_chance)
+
+# %% [markdown]
 # <details><summary>Hint</summary>
 #
-# `paired.mean_differences`.
+# `paired.mean_differences`; and of how many pairs is $p$ below 0.05 where nothing differs?
 #
 # </details>
 #
@@ -612,6 +672,11 @@ comparison_figures.rank_lines(ranks)
 # About one pair in twenty by itself, and none that stands, nearly always.
 #
 # ```python
+# def by_chance(systems):
+#     return 0.05 * systems * (systems - 1) / 2
+#
+#
+# assert exercises.check("11.2", by_chance)
 # noise_only = np.random.default_rng(4).normal(size=(11, 300))
 # found = paired.mean_differences({f"system {k}": row for k, row in enumerate(noise_only)})
 # assert len(found) == 55 and 0 < sum(d.p < 0.05 for d in found) < 15
@@ -621,11 +686,22 @@ comparison_figures.rank_lines(ranks)
 # </details>
 #
 # 3. *A squared distance wants an average.* Two features are equally frequent, $+1$ and $-1$. Which single answer has
-#    the least squared distance to them, and what does that mean for distillation from noise?
-#
+#    the least squared distance to them, and what does that mean for distillation from noise? Find it for any `features`
+#    (N, D), a torch tensor.
+#    Write it here; run the cell, and it says whether it is right, or which property fails:
+
+
+# %%
+def single(features):
+    return None  # your answer
+
+
+exercises.check("11.3", single)
+
+# %% [markdown]
 # <details><summary>Hint</summary>
 #
-# Try answers from -1 to 1.
+# Try answers from -1 to 1; or set the derivative to 0.
 #
 # </details>
 #
@@ -635,6 +711,11 @@ comparison_figures.rank_lines(ranks)
 # for a caption; the adversarial loss has to bring the variety back.
 #
 # ```python
+# def single(features):
+#     return features.mean(0)
+#
+#
+# assert exercises.check("11.3", single)
 # answers = torch.linspace(-1, 1, 21)
 # cost = ((answers[:, None] - torch.tensor([-1.0, 1.0])) ** 2).mean(1)
 # assert answers[cost.argmin()].abs() < 1e-6

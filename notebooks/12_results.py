@@ -703,8 +703,20 @@ print(f"by one seed {sum(x > 0 for x in sides)} claims would 'hold' and {sum(x <
 # ## Exercises
 #
 # 1. *How many seeds?* A part makes a system better by half of the spread between seeds. How many seeds does the rule
-#    need to find it in four of five cases?
-#
+#    need to find it in four of five cases? And for an effect of any size? One seed more or less does not matter.
+#    Write it here; run the cell, and it says whether it is right, or which property fails:
+
+# %%
+from t2i_core import exercises
+
+
+def seeds_needed(effect):
+    return None  # your answer
+
+
+exercises.check("12.1", seeds_needed)
+
+# %% [markdown]
 # <details><summary>Hint</summary>
 #
 # Simulate, or use the power of Student's test: about $8 / \delta^2$ and two more.
@@ -716,20 +728,36 @@ print(f"by one seed {sum(x > 0 for x in sides)} claims would 'hold' and {sum(x <
 # About 34: more trainings than any of the papers has made. That is why small gains without seeds say nothing.
 #
 # ```python
+# def seeds_needed(effect):
+#     return round(8 / effect**2 + 2)
+#
+#
 # def power(seeds, effect=0.5, times=1500):
 #     values = np.random.default_rng(1).normal(effect, 1, (times, seeds))
 #     test = stats.ttest_1samp(values, 0.0, axis=1)
 #     return float(((test.pvalue < 0.05) & (test.statistic > 0)).mean())
 #
 #
+# assert exercises.check("12.1", seeds_needed) and seeds_needed(0.5) == 34
 # assert power(10) < 0.5 and power(34) > 0.75 and power(50) > 0.9
 # ```
 #
 # </details>
 #
 # 2. *A correction that corrects nothing.* What does Holm's method do to a paper of one claim, and what to a paper that
-#    adds ten claims which nobody doubts ($p$ near 0)?
-#
+#    adds ten claims which nobody doubts ($p$ near 0)? Find what becomes of a claim's $p$ where the paper has `sure`
+#    other claims with a $p$ near 0, and `larger` ones with a larger $p$ than this.
+#    Write it here; run the cell, and it says whether it is right, or which property fails:
+
+
+# %%
+def holm(p, sure, larger):
+    return None  # your answer
+
+
+exercises.check("12.2", holm)
+
+# %% [markdown]
 # <details><summary>Hint</summary>
 #
 # The smallest p value is multiplied by the number of claims.
@@ -741,6 +769,11 @@ print(f"by one seed {sum(x > 0 for x in sides)} claims would 'hold' and {sum(x <
 # Nothing; and nearly nothing: once the sure ones are settled, the doubtful one is multiplied only by how many remain.
 #
 # ```python
+# def holm(p, sure, larger):
+#     return min(1.0, p * (1 + larger))
+#
+#
+# assert exercises.check("12.2", holm)
 # assert evidence.corrected([0.04]) == [0.04]
 # with_sure = evidence.corrected([1e-9] * 10 + [0.04])
 # assert math.isclose(with_sure[-1], 0.04) and max(with_sure[:-1]) < 1e-7
@@ -751,8 +784,19 @@ print(f"by one seed {sum(x > 0 for x in sides)} claims would 'hold' and {sum(x <
 # </details>
 #
 # 3. *Find a slip yourself.* Section 4 of RATLIP says that the CLIP score "shows an upward trend" with the units. Take
-#    the published column and ask how often a random order of these seven numbers rises as clearly.
-#
+#    the published column and ask how often a random order of these seven numbers rises as clearly: which share of the
+#    orders of a column has a rank correlation with its place that is at least as high?
+#    Write it here; run the cell, and it says whether it is right, or which property fails:
+
+
+# %%
+def chance(column):
+    return None  # your answer
+
+
+exercises.check("12.3", chance)
+
+# %% [markdown]
 # <details><summary>Hint</summary>
 #
 # `stats.spearmanr`, permutations.
@@ -764,11 +808,16 @@ print(f"by one seed {sum(x > 0 for x in sides)} claims would 'hold' and {sum(x <
 # A rank correlation of 0.75 of seven numbers comes by chance in about one order of thirty: a hint, from one training each.
 #
 # ```python
+# def chance(column, times=5000):
+#     ranks, places = stats.rankdata(column), np.arange(len(column))
+#     shuffled = np.random.default_rng(0).permuted(np.tile(ranks, (times, 1)), axis=1)
+#     return float((shuffled @ places >= ranks @ places - 1e-9).mean())  # rises with Spearman's correlation
+#
+#
+# assert exercises.check("12.3", chance)
 # column = [float(tables[f"ratlip hidden-{h}", "CUB-200-2011", "clip_score_x100"]) for h in units]
 # rho = stats.spearmanr(units, column).statistic
-# luck = np.random.default_rng(0)
-# shuffled = [stats.spearmanr(units, luck.permutation(column)).statistic for _ in range(2000)]
-# assert round(rho, 2) == 0.75 and 0.01 < np.mean([r >= rho - 1e-9 for r in shuffled]) < 0.06
+# assert round(rho, 2) == 0.75 and 0.01 < chance(column) < 0.06
 # ```
 #
 # </details>

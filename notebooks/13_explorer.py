@@ -372,8 +372,21 @@ teaching.picture_rows(fooled, titles=names, width=0.95)
 # ## Exercises
 #
 # 1. *Two words that are one.* Replace a word by one that no system knows, and then by another such word. Do the
-#    pictures differ?
-#
+#    pictures differ? Find it for any two captions of small letters and spaces, and a system that knows the words
+#    `known`: True where the same noise gives one picture for both.
+#    Write it here; run the cell, and it says whether it is right, or which property fails:
+
+# %%
+from t2i_core import exercises
+
+
+def one_picture(first, second, known):
+    return None  # your answer
+
+
+exercises.check("13.1", one_picture)
+
+# %% [markdown]
 # <details><summary>Hint</summary>
 #
 # `explore.compare`, and what the vocabulary makes of either word.
@@ -385,6 +398,12 @@ teaching.picture_rows(fooled, titles=names, width=0.95)
 # They are the same picture, bit by bit: both words are the one unknown token.
 #
 # ```python
+# def one_picture(first, second, known):
+#     one, other = ([word if word in known else None for word in caption.split()] for caption in (first, second))
+#     return one == other
+#
+#
+# assert exercises.check("13.1", one_picture)
 # for drawer in drawers.values():
 #     change = explore.compare(drawer, "a zebra in the snow", "a xylophone in the snow", seed)
 #     assert change.words == (("zebra", "xylophone"),)
@@ -394,8 +413,18 @@ teaching.picture_rows(fooled, titles=names, width=0.95)
 # </details>
 #
 # 2. *Straight through the middle.* How long is the noise half way on a straight line between two seeds, and on the
-#    sphere?
-#
+#    sphere? Find it for every place $t$ of the straight line, from 0 to 1, in shares of the length of the ends.
+#    Write it here; run the cell, and it says whether it is right, or which property fails:
+
+
+# %%
+def straight(t):
+    return None  # your answer
+
+
+exercises.check("13.2", straight)
+
+# %% [markdown]
 # <details><summary>Hint</summary>
 #
 # Two independent normal vectors are nearly at a right angle.
@@ -408,11 +437,16 @@ teaching.picture_rows(fooled, titles=names, width=0.95)
 # what truncation by 0.7 gives: a straight walk passes through blander pictures.
 #
 # ```python
+# def straight(t):
+#     return ((1 - t) ** 2 + t**2) ** 0.5
+#
+#
+# assert exercises.check("13.2", straight)
 # system = drawers[names[0]].system
 # pairs = [(system.noise(1, k), system.noise(1, k + 1)) for k in range(40)]
-# straight = sum(float((a + b).norm() / (a.norm() + b.norm())) for a, b in pairs) / 40
+# halfway = sum(float((a + b).norm() / (a.norm() + b.norm())) for a, b in pairs) / 40
 # sphere = sum(float(2 * noise_between(a, b, torch.tensor([0.5])).norm() / (a.norm() + b.norm())) for a, b in pairs) / 40
-# assert abs(straight - 0.5**0.5) < 0.06 and abs(sphere - 1) < 0.06
+# assert abs(halfway - straight(0.5)) < 0.06 and abs(sphere - 1) < 0.06
 # ```
 #
 # </details>

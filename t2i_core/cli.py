@@ -254,7 +254,7 @@ def zoo(
     systems: Annotated[tuple[str, ...], shown("all", "NAME ...")] = (),
     world: str = RunConfig.world,
     profile: str = RunConfig.profile,
-    steps: Whole = 6000,
+    steps: Whole = 3000,
     matcher_steps: Whole = 4000,
     seed: int = 0,
     jobs: int = 2,
@@ -275,6 +275,7 @@ def zoo(
         device: auto (a GPU where there is one), cpu or cuda.
     """
     at_least_zero(seed=seed)
+    from t2i_core.explore.gallery import draw_gallery
     from t2i_core.zoo import build
 
     sizes = {"steps": steps, "matcher_steps": matcher_steps}
@@ -282,6 +283,7 @@ def zoo(
         out, names=systems, world=world, profile_name=profile, seed=seed, jobs=jobs, device=device, **sizes
     ):
         print(place)
+    print(draw_gallery(world))
     return 0
 
 

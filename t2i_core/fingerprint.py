@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import t2i_core
@@ -16,27 +16,25 @@ import t2i_core
 PACKAGES = ("t2i_core", "data_prep")
 COLLECTING = ("book", "claims/", "cli", "cli_evaluate", "cli_prepare", "coverage", "deviations", "doctor", "evidence")
 COLLECTING += ("fingerprint", "forest", "notebook_jobs", "notebook_links", "notebook_plan", "notebook_worker")
-COLLECTING += ("report", "reproduce", "results", "zoo")
+COLLECTING += ("report", "report_figures", "report_worlds", "reproduce", "results", "zoo")
 # these change what a notebook shows or measures, not what a run is
-LOOKING = ("comparison_figures", "exercises", "explore/", "failures/", "figures", "human/", "teaching", "metrics/")
+LOOKING = ("comparison_figures", "exercises/", "explore/", "failures/", "figures", "human/", "teaching", "metrics/")
 
 
 def sources_hash(without: Iterable[str] = COLLECTING) -> str:
     """A hash of the code of both packages, but for the modules named in `without`."""
-    home = Path(t2i_core.__file__).resolve().parents[1]
-    digest = hashlib.sha256()
-    for package in PACKAGES:
-        for path in sorted((home / package).rglob("*.py")):
-            name = path.relative_to(home).as_posix()
-            skipped = (f"t2i_core/{module}" + ("" if module.endswith("/") else ".py") for module in without)
-            if not name.startswith(tuple(skipped)):
-                digest.update(f"{name}\n{code(path.read_text(encoding='utf-8'))}\n".encode())
-    return digest.hexdigest()
+    skipped = tuple(f"t2i_core/{module}" + ("" if module.endswith("/") else ".py") for module in without)
+    return _hash_of_files(lambda name: not name.startswith(skipped))
 
 
 def training_hash() -> str:
     """A hash of the code that decides what a trained run is; figures and widgets are not in it."""
     return sources_hash((*COLLECTING, *LOOKING))
+
+
+def measuring_hash() -> str:
+    """A hash of the code that decides what a run is measured to have."""
+    return _hash_of_files(lambda name: name.startswith("t2i_core/metrics/"))
 
 
 def concluding_hash() -> str:
@@ -75,6 +73,16 @@ def code(text: str) -> str:
             ):
                 node.body = node.body[1:]
     return ast.dump(tree)
+
+
+def _hash_of_files(wanted: Callable[[str], bool]) -> str:
+    """A hash of the names and the code of the packages' files whose name is wanted."""
+    home = Path(t2i_core.__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(path for package in PACKAGES for path in (home / package).rglob("*.py")):
+        if wanted(name := path.relative_to(home).as_posix()):
+            digest.update(f"{name}\n{code(path.read_text(encoding='utf-8'))}\n".encode())
+    return digest.hexdigest()
 
 
 def _hash(content: object) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from t2i_core import fingerprint, results
-from t2i_core.config import UserError, write_json
+from t2i_core.config import STALE, UserError, set_aside, write_json
 from t2i_core.notebook_jobs import Job, Jobs, wait_for
 
 STATE = "reproduce.json"
 STATE_FORMAT = 1
 DONE, FAILED, SKIPPED, INTERRUPTED, NOT_RUN = "done", "failed", "skipped", "interrupted", "not run"
+MEASURED = ("metrics.json", "stages.json")
 HEARTBEAT = 30.0  # seconds between lines that say what runs
 
 
@@ -43,7 +43,7 @@ class Plan:
         configuration = {key: parameters[key] for key in ("profile", "seed", "device")}
         self.state = _read_state(out, configuration)
         wait_for([e["pid"] for e in self.state["notebooks"].values() if e.get("status") == INTERRUPTED and "pid" in e])
-        sources, training = fingerprint.sources_hash(), fingerprint.training_hash()
+        sources = fingerprint.sources_hash()
         self.fingerprints: dict[str, str] = {}
         for notebook in notebooks:  # in the table's order, which has a need before what needs it
             needs = [self.fingerprints[name] for name in notebook.needs]
@@ -54,7 +54,7 @@ class Plan:
                 read[notebook.name], configuration, code, needs
             )
         self.codes = {name: fingerprint.notebook_code_hash(content) for name, content in read.items()}
-        self._set_aside_stale_runs(training)
+        self._set_aside_what_is_stale()
         self.waiting = [name for name in self.notebooks if not self._is_current(name)]
         self.dependents = {name: self._dependents(name) for name in self.notebooks}
 
@@ -193,27 +193,29 @@ class Plan:
     def _save(self) -> None:
         write_json(self.out / STATE, self.state)
 
-    def _set_aside_stale_runs(self, training: str) -> None:
-        """Move away what other code trained: all of it if the packages changed, else what a changed notebook left.
+    def _set_aside_what_is_stale(self) -> None:
+        """Move away what other code left. Nothing is deleted: it goes to `stale/`.
 
-        A run folder is taken up where it stands if its configuration is the same; so a run of other code must not lie
-        in its place. Nothing is deleted: it goes to `stale/`.
+        Where the packages train otherwise, that is every run; where they measure otherwise, all metrics; where a
+        notebook changed, its findings. (A run that the notebook now asks for with other settings is set aside when it
+        is asked for: see `workbench`.)
         """
+        now = {"training_sources": fingerprint.training_hash(), "measuring_sources": fingerprint.measuring_hash()}
+        changed = {name for name, code in now.items() if self.state.get(name) not in (None, code)}
         moved: list[str] = []
-        if self.state.get("training_sources") not in (None, training):
-            keep = {"notebooks", "logs", "stale"}
+        if "training_sources" in changed:
+            keep = {"notebooks", "logs", STALE}
             moved = [p.name for p in self.out.iterdir() if p.is_dir() and p.name not in keep and p.name[0] != "."]
         else:
+            if "measuring_sources" in changed:
+                moved = [p.relative_to(self.out).as_posix() for name in MEASURED for p in self.out.glob(f"*/*/{name}")]
             for name, entry in self.state["notebooks"].items():
                 if name in self.codes and entry.get("code") not in (None, self.codes[name]):
-                    moved += _owned(self.out, name)
+                    moved += [path for path in _owned(self.out, name) if path.startswith("findings/")]
         if moved:
-            shelf = self.out / "stale" / time.strftime("%Y%m%d-%H%M%S")
-            for path in moved:
-                (shelf / path).parent.mkdir(parents=True, exist_ok=True)
-                shutil.move(self.out / path, shelf / path)
+            shelf = set_aside(self.out, moved)
             self.say(f"the code changed since they ran: {', '.join(sorted(moved))} set aside in {shelf}")
-        self.state["training_sources"] = training
+        self.state |= now
         self._save()
 
 

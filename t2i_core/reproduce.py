@@ -62,7 +62,7 @@ NOTEBOOKS = (
         ),
         concludes=True,
     ),
-    Notebook("13_explorer", needs=("11_comparison",)),
+    Notebook("13_explorer"),
 )
 
 

@@ -162,7 +162,7 @@ def dots_against(values: pd.DataFrame, metrics: Sequence[str], label: str, at: f
 def picture_rows(rows: Mapping[str, Tensor], titles: Sequence[str] | None = None, width: float = 1.25) -> Figure:
     """Rows of images (n, 3, H, W), each row with its name on the left; `titles` stand above the first row."""
     count = max(len(images) for images in rows.values())
-    letters = max(8, int(width * 14))
+    letters = max(8, int(width * 13))
     figure, axes = _panels(len(rows), count, (width * count + 0.9, width * len(rows) + (0.3 if titles else 0.1)))
     for i, (name, images) in enumerate(rows.items()):
         for k, ax in enumerate(axes[i * count : (i + 1) * count]):

@@ -59,24 +59,24 @@ def train(config: RunConfig, run_dir: str | Path, device: str = "auto", show_pro
         return run
     accelerator = make_accelerator(device, config.precision)
     dataset = training_set(config.data, resolutions, accelerator.device)
+    matcher = None if config.matcher is None else encoders.load(config.matcher).to(accelerator.device)
+    if matcher is not None and not matcher.knows(dataset):
+        raise UserError(f"the matching model {config.matcher} was trained on other captions than {config.data}")
     if accelerator.is_main_process:  # a folder that cannot be written to is heard of before the work, not after it
         atomic_write(folder / ".writable", b"").unlink()
     with _alone_in(folder, accelerator) as waited:
         if waited and (run := finished(config, folder)):
             return run
-        return _train(config, folder, dataset, accelerator, show_progress)
-
-
-def _train(config: RunConfig, folder: Path, dataset: CaptionDataset, accelerator, show_progress: bool) -> Run:
-    p = profile(config.profile)
-    matcher = _matcher(config, folder, dataset, p, accelerator)
-    if not matcher.knows(dataset):
-        raise UserError(f"the matching model {config.matcher} was trained on other captions than {config.data}")
-    system = systems.create(
-        config.system, p, variant=config.variant, matcher=matcher, seed=config.seed, **config.switches
-    ).to(accelerator.device)
-    loop = Loop(config, folder, system, dataset, accelerator)
-    loop.run(show_progress)
+        p = profile(config.profile)
+        system = systems.create(
+            config.system,
+            p,
+            variant=config.variant,
+            matcher=matcher or _matcher(config, folder, dataset, p, accelerator),
+            seed=config.seed,
+            **config.switches,
+        ).to(accelerator.device)
+        Loop(config, folder, system, dataset, accelerator).run(show_progress)
     return Run(folder)
 
 
@@ -128,8 +128,7 @@ def _belongs(folder: Path, config: RunConfig) -> bool:
 
 
 def _matcher(config: RunConfig, folder: Path, dataset: CaptionDataset, p, accelerator) -> Matcher:
-    if config.matcher is not None:
-        return encoders.load(config.matcher).to(accelerator.device)
+    """The run's own matching model, trained as its first step, or loaded where it is there."""
     kind = systems.matcher_kind(config.system, config.variant, config.switches)
     with accelerator.main_process_first():
         return encoders.trained(
@@ -146,10 +145,10 @@ class Loop:
         rank, world = accelerator.process_index, accelerator.num_processes
         self.rank = rank
         self.stream = BatchStream(dataset, system.vocabulary, config.batch_size, config.seed, rank, world)
-        betas, fused = (config.beta1, config.beta2), accelerator.device.type == "cuda"
+        betas = (config.beta1, config.beta2)
         rates = {"generator": config.learning_rate, "discriminators": config.discriminator_rate}
         self.optimisers = {
-            part: torch.optim.Adam(getattr(system, part).parameters(), rate, betas, fused=fused)
+            part: torch.optim.Adam(getattr(system, part).parameters(), rate, betas, fused=True)
             for part, rate in rates.items()
         }
         self.averaged = torch.optim.swa_utils.AveragedModel(

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from t2i_core import encoders, systems
-from t2i_core.config import MADE_BY, Profile, RunConfig, profile, project_root, write_json
+from t2i_core.config import MADE_BY, Profile, RunConfig, UserError, profile, project_root, set_aside, write_json
 from t2i_core.data import CaptionDataset, load, training_set
 from t2i_core.matcher import Matcher
 from t2i_core.metrics.evaluate import UNTRAINED, evaluate_run
@@ -87,7 +87,8 @@ class Workbench:
     def trained(self, system: str, variant: str = "default", **settings) -> Run:
         """Train a system, or load it where this very training is in the run folder already."""
         self.matcher(systems.matcher_kind(system, variant))
-        return train(self.config(system, variant, **settings), self.run_folder(system, variant), self.device)
+        request = self._request(system, variant, settings)
+        return train(request.config, request.folder, self.device)
 
     def trained_side_by_side(
         self,
@@ -109,9 +110,7 @@ class Workbench:
         else:
             for kind in {systems.matcher_kind(system, variant) for system, variant in asked}:
                 self.matcher(kind)
-            wanted = [
-                Request(self.config(*pair, **its), self.run_folder(*pair), pair in measure) for pair, its in chosen
-            ]
+            wanted = [self._request(*pair, its, pair in measure) for pair, its in chosen]
             missing = [request for request in wanted if not finished(request.config, request.folder)]
             train_side_by_side(missing, self.device, jobs)
             runs = [Run(request.folder) for request in wanted]
@@ -119,6 +118,16 @@ class Workbench:
             if pair in measure:
                 self.measured(run)
         return runs
+
+    def _request(self, system: str, variant: str, settings: Mapping[str, Any], measure: bool = False) -> Request:
+        """What is to be trained, and where. A run of other settings in its place is set aside."""
+        config, folder = self.config(system, variant, **settings), self.run_folder(system, variant)
+        try:
+            finished(config, folder)
+        except UserError as error:
+            shelf = set_aside(self.run_dir, [folder.relative_to(self.run_dir).as_posix()])
+            print(f"{error.args[0].split(': choose')[0]}: set aside in {shelf}", flush=True)
+        return Request(config, folder, measure)
 
     def measured(self, run: Run) -> dict[str, dict]:
         """All metrics of a run; those that a notebook before this one has measured are not measured again."""

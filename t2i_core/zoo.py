@@ -3,7 +3,9 @@
     t2i_core/weights/zoo/<world>/<system>/
         config.json vocabulary.json matcher.json summary.json metrics.json    as the run left them
         weights.safetensors     in half precision
+        comparison.png          the first real test pictures, and below each what was drawn for its caption
         provenance.json         command, commit, device, seconds, sha256, what half precision changed
+    t2i_core/weights/zoo/<world>/gallery.png    the explorer's example captions by every system (`explore.gallery`)
 
 Each is a run folder, which `runs.Run` opens. `t2i zoo` trains them anew and packs them.
 """
@@ -60,7 +62,7 @@ def build(
     names: Sequence[str] | None = None,
     world: str = "toy-scenes",
     profile_name: str = "mini",
-    steps: int = 6000,
+    steps: int = 3000,
     matcher_steps: int = 4000,
     seed: int = 0,
     jobs: int = 2,
@@ -114,7 +116,6 @@ def pack(trained: Run, command: str, folder: str | Path | None = None, device: s
     data = save_safetensors(state, {"vocabulary": trained.system().vocabulary.hash})
     atomic_write(place / "weights.safetensors", data)
     halved = evaluate_run(Run(place), ("fid", "attributes"), device=device)
-    (place / "comparison.png").unlink()
     write_json(place / "metrics.json", whole)
     write_json(place / "config.json", _without_places(place / "config.json"))
     write_json(

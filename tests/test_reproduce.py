@@ -234,15 +234,27 @@ def test_changed_packages_redo_everything_and_set_the_runs_aside(again, capsys, 
     assert len(list((again / "out" / "stale").glob("*/runs/gan-default-toy-s0/summary.json"))) == 1
 
 
-def test_a_notebook_that_runs_other_code_does_not_go_on_with_its_old_runs(again, capsys):
+def test_a_notebook_that_runs_other_code_does_not_keep_its_old_findings(again, capsys):
+    found = again / "out" / "findings" / "F-s0.json"
+    found.parent.mkdir()
+    found.write_text(json.dumps({"id": "F", "made_by": "left"}))
     write_notebook(again / "notebooks", "left", [SOURCES["left"][0], SOURCES["left"][1] + "# only a comment"])
     assert plan(again, capsys).waiting[0] == "left"
     plan(again, capsys)
-    assert (again / "out" / "runs" / "gan-default-toy-s0").exists()
+    assert found.exists()
     write_notebook(again / "notebooks", "left", [*SOURCES["left"], "2"])
     plan(again, capsys)
-    assert not (again / "out" / "runs" / "gan-default-toy-s0").exists()
-    assert len(list((again / "out" / "stale").glob("*/runs/gan-default-toy-s0/summary.json"))) == 1
+    assert not found.exists() and len(list((again / "out" / "stale").glob("*/findings/F-s0.json"))) == 1
+    assert (again / "out" / "runs" / "gan-default-toy-s0" / "metrics.json").exists()  # its settings are its own
+
+
+def test_what_other_code_measured_is_measured_again(again, capsys, monkeypatch):
+    plan(again, capsys)
+    monkeypatch.setattr(fingerprint, "measuring_hash", lambda: "other measuring code")
+    assert "metrics.json set aside" in plan(again, capsys).printed
+    left = [path.name for path in (again / "out" / "runs" / "gan-default-toy-s0").iterdir()]
+    assert "summary.json" in left and "metrics.json" not in left
+    assert len(list((again / "out" / "stale").glob("*/runs/gan-default-toy-s0/metrics.json"))) == 1
 
 
 def test_a_half_run_notebook_is_never_taken_for_done(again, capsys):

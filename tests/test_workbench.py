@@ -12,6 +12,7 @@ from short_runs import assert_same_run, state_of
 
 from t2i_core import workbench as module
 from t2i_core.config import UserError
+from t2i_core.runs import Run
 from t2i_core.workbench import Workbench, open_workbench
 
 FEW = dict(steps=2, batch_size=3, checkpoint_every=2, log_every=1, sample_every=2)
@@ -57,6 +58,16 @@ def test_a_system_is_trained_once_and_then_loaded(bench):
     before = state_of(run.folder)
     assert bench.trained("attngan", **FEW).summary == run.summary
     assert state_of(run.folder) == before
+
+
+def test_a_run_of_other_settings_is_set_aside(bench, capsys):
+    first = bench.trained("attngan", **FEW)
+    rate = first.config.learning_rate
+    second = bench.trained("attngan", **FEW, learning_rate=0.5)
+    assert second.folder == first.folder and second.config.learning_rate == 0.5
+    (kept,) = bench.run_dir.glob("stale/*/runs/attngan-default-toy-scenes-s0")
+    assert Run(kept).complete and Run(kept).config.learning_rate == rate
+    assert f"learning_rate is {rate} there and 0.5 here): set aside in" in capsys.readouterr().out
 
 
 def test_side_by_side_is_as_in_turn(bench, tiny_scenes, tmp_path, capsys, monkeypatch):
@@ -115,15 +126,6 @@ def test_no_more_children_than_jobs_and_each_trains_one_run_after_the_other(benc
         running += 1 if line == "start" else -1
         most = max(most, running)
     assert len(started) == 2 and most == 2 and (tmp_path / "count").read_text().count("end") == 4
-
-
-def test_a_run_of_another_configuration_is_refused_before_any_child_starts(bench, monkeypatch):
-    folder = bench.trained("attngan", **FEW).folder
-    started = as_child(monkeypatch, "exit 1")
-    before = state_of(folder)
-    with pytest.raises(UserError, match="holds a run of another configuration .*batch_size is 3 there and 4 here"):
-        bench.trained_side_by_side(PAIRS, jobs=2, **(FEW | {"batch_size": 4}))
-    assert not started and state_of(folder) == before
 
 
 def test_a_finding_is_written_down(bench):

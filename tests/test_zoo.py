@@ -5,9 +5,11 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 
 from t2i_core import systems, zoo
 from t2i_core.config import PROFILES, UserError, default_folder
+from t2i_core.explore.gallery import draw_gallery
 from t2i_core.metrics.drawing import draw
 from t2i_core.runs import Run
 
@@ -59,6 +61,8 @@ def test_what_is_there_is_listed_and_what_is_not_says_how_to_train_it(packed):
     with pytest.raises(UserError, match="did you mean 'ratlip'"):
         zoo.run("ratlp", folder=folder)
     assert zoo.available(folder / "nowhere") == ()
+    with pytest.raises(UserError, match="no system for toy-birds: .*t2i zoo --world toy-birds"):
+        draw_gallery("toy-birds", folder)
 
 
 def test_a_half_packed_run_is_none(packed, tmp_path):
@@ -76,6 +80,8 @@ def test_the_zoo_is_trained_and_packed_by_one_call_that_goes_on(tiny_scenes, tmp
     options = dict(names=["cgan"], profile_name="smoke", steps=2, matcher_steps=2, jobs=1, device="cpu")
     (place,) = zoo.build(tmp_path / "runs", tmp_path / "zoo", **options)
     assert Run(place).summary["steps"] == 2 and zoo.available(tmp_path / "zoo") == (("cgan", "toy-scenes"),)
+    gallery = Image.open(draw_gallery("toy-scenes", tmp_path / "zoo"))
+    assert gallery.width > 2 * gallery.height > 0  # one system, six captions
     trained = (tmp_path / "runs" / "cgan-default-toy-scenes-s0" / "weights.safetensors").stat().st_mtime_ns
     zoo.build(tmp_path / "runs", tmp_path / "zoo", **options)
     assert (tmp_path / "runs" / "cgan-default-toy-scenes-s0" / "weights.safetensors").stat().st_mtime_ns == trained

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from t2i_core.metrics.moments import Gaussian
 from t2i_core.metrics.stats import SET_RESAMPLES, Value, as_rows, set_interval
 
-KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000  # as published; smaller sets are taken whole, once
+KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000  # as published
+FEW_SUBSETS = 10  # where the smaller set is taken whole each time, and most of the larger one
 CHUNK = 1024
 
 
@@ -109,15 +110,17 @@ def kid(
 ) -> Value:
     """Kernel distance (cubic kernel, unbiased, may be slightly negative) through torchmetrics; features (n, d).
 
-    Subsets of 1,000 as published; where both sets hold that many or fewer, one subset of all. The interval is normal,
-    from the variance of the estimate's projection on single images (U-statistic), for the whole sets.
+    100 subsets of 1,000 as published; where a set holds fewer, ten of its size; where both hold as many and no more,
+    one subset of all. The interval is normal, from the variance of the estimate's projection on single images
+    (U-statistic), for the whole sets.
     """
     from torchmetrics.image.kid import KernelInceptionDistance
 
     real, fake = as_rows(real_features, "real images"), as_rows(fake_features, "generated images")
     _same_features(real, fake)
     size = min(KID_SUBSET_SIZE, len(real), len(fake))
-    subsets = 1 if len(real) == len(fake) == size else KID_SUBSETS
+    many = KID_SUBSETS if size == KID_SUBSET_SIZE else FEW_SUBSETS
+    subsets = 1 if len(real) == len(fake) == size else many
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.filterwarnings("ignore", message="Metric `Kernel Inception Distance` will save all")
         metric = KernelInceptionDistance(ExtractedFeatures(real.shape[1]), subsets=subsets, subset_size=size)

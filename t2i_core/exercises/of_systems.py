@@ -1,91 +1,12 @@
-"""Answers to the notebooks' exercises, checked by their properties: right, or which property fails, in plain words.
-
-An exercise's check is a function that yields (property in words, predicate) pairs; the first predicate that is false
-ends it. A property says what an answer must fulfil, never what the answer is.
-"""
+"""The checks of notebooks 00 to 09: captions, matching models, systems and their losses."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from types import SimpleNamespace
 
-from t2i_core.config import nearest
-
-Property = tuple[str, Callable[[], Any]]
-CHECKS: dict[str, tuple[str, Callable[..., Iterator[Property]]]] = {}
-
-
-class NotAnswered(Exception):
-    """The answer is None, or a function that still returns None."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What `check` says; true where the answer is right. A notebook shows it as its text."""
-
-    right: bool
-    text: str
-
-    def __bool__(self) -> bool:
-        return self.right
-
-    def __repr__(self) -> str:
-        return self.text
-
-
-def check(name: str, answer: Any) -> Verdict:
-    """Check an answer to the exercise ``name``, "03.3" for the third of notebook 03.
-
-    Nothing that the answer does raises: an error in it is part of the verdict. Raises UserError for an unknown name.
-    """
-    asked, properties = CHECKS[nearest(name, tuple(CHECKS), "exercise")]
-    words = "it is an answer at all"
-    try:
-        for words, holds in properties(_answered(answer)):
-            if not holds():
-                return Verdict(False, f"{name}: not yet. This should hold, and does not: {words}.")
-    except NotAnswered:
-        return Verdict(False, f"{name}: not answered yet. Wanted: {asked}.")
-    except Exception as error:  # the answer is somebody's code, which may fail in any way
-        kind = type(error).__name__
-        return Verdict(False, f"{name}: not yet. Your answer stopped with {kind}: {error}. Asked was: {words}.")
-    return Verdict(True, f"{name}: right.")
-
-
-def _answered(answer: Any) -> Any:
-    """The answer; a function is wrapped, so that one without an answer is noticed when it is called."""
-    if answer is None:
-        raise NotAnswered
-    if not callable(answer):
-        return answer
-
-    def call(*values: Any) -> Any:
-        found = answer(*values)
-        if found is None:
-            raise NotAnswered
-        return found
-
-    return call
-
-
-def exercise(name: str, asked: str) -> Callable:
-    """Enter a check under its name; ``asked`` says what form an answer has."""
-
-    def enter(properties: Callable[..., Iterator[Property]]) -> Callable:
-        CHECKS[name] = (asked, properties)
-        return properties
-
-    return enter
-
-
-def same(a: Any, b: Any, tolerance: float = 1e-5) -> bool:
-    """Two numbers, be they floats or tensors of one element, are the same but for rounding."""
-    return math.isclose(float(a), float(b), rel_tol=tolerance, abs_tol=tolerance)
-
-
-# ---------------------------------------------------------------- one check an exercise
+from t2i_core.exercises.checking import Property, exercise, same
 
 
 @exercise("00.1", "share(captions, kind), the share of the captions in which some word states the kind")
@@ -257,25 +178,101 @@ def _ratio(ratio) -> Iterator[Property]:
     )
 
 
-@exercise("10.1", "three clouds (f, r, l), each a mean (d,) and a covariance (d, d)")
-def _clouds(clouds) -> Iterator[Property]:
-    import numpy as np
+@exercise("09.1", "copies(sentence, number), of sentences (B, D): (B, D, number), each the sentence times a number")
+def _copies(copies) -> Iterator[Property]:
+    import torch
 
-    from t2i_core.metrics.cmd import cross_model_distance
+    from t2i_core.memory import DynamicMemory
 
-    def shaped() -> bool:
-        means, covariances = zip(*clouds, strict=True)
-        size = len(means[0])
-        return all(np.shape(m) == (size,) for m in means) and all(np.shape(c) == (size, size) for c in covariances)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        memory = DynamicMemory(8, 6).double()
+        h, sentence = torch.randn(2, 8, 4, 4, dtype=torch.float64), torch.randn(2, 6, dtype=torch.float64)
 
-    def positive(covariance) -> bool:
-        return bool(np.allclose(covariance, np.transpose(covariance)) and np.linalg.eigvalsh(covariance).min() >= 0)
+    def along() -> bool:
+        made = copies(sentence, 5)
+        factors = (made * sentence[:, :, None]).sum(1, keepdim=True) / sentence.square().sum(1)[:, None, None]
+        return torch.allclose(made, factors * sentence[:, :, None])
 
-    yield "there are three clouds", lambda: len(clouds) == 3
-    yield "each has a mean (d,) and a covariance (d, d), with one d", shaped
-    yield "covariances are symmetric and have no negative eigenvalue", lambda: all(positive(c) for _, c in clouds)
-    one = cross_model_distance(*clouds)
-    bound = one.image_distance**0.5 * (one.fake_to_text**0.5 + one.real_to_text**0.5)
-    yield "the drawn pictures are not simply the real ones: ITDis is above 0", lambda: one.itdis > 1e-9
-    yield "Dis(f, r) is small: at most a hundredth of ITDis", lambda: one.image_distance <= one.itdis / 100
-    yield "ITDis equals its bound", lambda: same(one.itdis / bound, 1, 1e-6)
+    def apart() -> bool:
+        made = copies(sentence, 5)
+        distances = (made[:, :, :, None] - made[:, :, None]).norm(dim=1)
+        return bool((distances + torch.eye(5) > 1e-3).all())
+
+    yield "their shape is (B, D, number)", lambda: copies(sentence, 5).shape == (2, 6, 5)
+    yield "each copy is the sentence times a number", along
+    yield "no two copies of one sentence are equal", apart
+    yield (
+        "in a memory with random weights the attention is not uniform",
+        lambda: memory(h, copies(sentence, 5))[1].std(1).max() > 1e-4,
+    )
+    yield (
+        "another number of copies gets another response",
+        lambda: not torch.allclose(*(memory(h, copies(sentence, number))[0] for number in (2, 18))),
+    )
+
+
+@exercise("09.2", "{term of the loss: (stage of the picture it looks at, 1 to 3; whether it hears the caption)}")
+def _terms(terms) -> Iterator[Property]:
+    import torch
+
+    from t2i_core import systems
+    from t2i_core.captions import Vocabulary
+
+    captions = ["a red bird in snow", "a blue house", "a bird"]
+    swi = systems.create("gr-gan", "smoke", Vocabulary.build(captions, max_words=8), variant="swi").eval()
+    with torch.no_grad():
+        out, others = (
+            swi.generate(captions, swi.noise(3, 0)),
+            swi.generate(captions[1:] + captions[:1], swi.noise(3, 0)),
+        )
+        plain = _values(swi, out.images, out)
+        moved = [_values(swi, [-x if k == i else x for k, x in enumerate(out.images)], out) for i in range(3)]
+        told = _values(swi, out.images, others)
+    looks = [{name for name in plain if not same(plain[name], values[name])} for values in moved]
+    hears = {name for name in set.union(*looks) if not same(plain[name], told[name])}
+    yield "each term has the name that `generator_losses` gives it", lambda: set(terms) <= set(plain)
+    yield "each term looks at a picture", lambda: set(terms) <= set.union(*looks)
+    yield "no term that looks at a picture is left out", lambda: set(terms) >= set.union(*looks)
+    for stage in (1, 2, 3):
+        yield (
+            f"another picture of stage {stage} changes the terms of this stage, and no others",
+            lambda stage=stage: {name for name, (of, _) in terms.items() if of == stage} == looks[stage - 1],
+        )
+    yield (
+        "another caption to the same pictures changes the terms that hear it, and no others",
+        lambda: {name for name, (_, heard) in terms.items() if heard} == hears,
+    )
+
+
+def _values(system, images, told) -> dict[str, float]:
+    """The terms of the generator's loss for these pictures under the captions of ``told``."""
+    import torch
+
+    from t2i_core.systems import Generated
+
+    batch = SimpleNamespace(class_ids=torch.arange(len(images[0])))
+    losses = system.generator_losses(batch, Generated(images, text=told.text, extras=told.extras))
+    return {name: float(value) for name, value in losses.items()}
+
+
+@exercise("09.3", "is_right(lengths), whether section 3's order gives captions of so many words their own masks")
+def _is_right(is_right) -> Iterator[Property]:
+    import torch
+
+    def by_section_3(lengths: list[int], regions: int = 16) -> bool:
+        mask = torch.arange(18)[None] < torch.tensor(lengths)[:, None]
+        repeated = mask.repeat(regions, 1).view(len(lengths), regions, 18)
+        return torch.equal(repeated, mask[:, None].expand(-1, regions, -1))
+
+    yield "it is True or False", lambda: all(is_right(some) in (True, False) for some in ([5], [5, 3, 5, 4]))
+    yield (
+        "the order of the captions does not matter",
+        lambda: is_right([3, 5, 5]) == is_right([5, 3, 5]) == is_right([5, 5, 3]),
+    )
+    yield "one more word in every caption does not matter", lambda: is_right([3, 5]) == is_right([4, 6])
+    for lengths in ([7], [4, 9], [6, 6], [5, 5, 6, 5], [8] * 16, [8] * 15 + [9]):
+        yield (
+            f"it says of captions of {', '.join(map(str, lengths))} words what the order of section 3 does to them",
+            lambda lengths=lengths: is_right(lengths) == by_section_3(lengths),
+        )
