@@ -31,6 +31,9 @@ MAX_CAPTION_LINES = 6
 _STEP = re.compile(r"step_(\d+)\.png")
 
 
+LIGHT = 20_000  # bytes of a figure in a notebook, where fewer colours can bring it there
+
+
 def style() -> None:
     """Set the house's plot style for this process: quiet axes, readable sizes, colours for colour-blind readers."""
     plt.rcParams.update(
@@ -61,16 +64,19 @@ def style() -> None:
 
 
 def compact_png(figure: Figure) -> bytes:
-    """The figure as a PNG of its 256 best colours (64 where it holds no picture), so that a notebook stays light.
+    """The figure as a PNG of its best colours, 256 at most and fewer where it is large, so that a notebook stays light.
 
     (Pillow's maximum coverage keeps small bright things in their colour; its default, median cut, turns them grey.)
     """
-    drawn, compact = io.BytesIO(), io.BytesIO()
+    drawn = io.BytesIO()
     figure.savefig(drawn, format="png", bbox_inches="tight")
     picture = Image.open(drawn).convert("RGB")
-    colours = 256 if any(axes.images for axes in figure.axes) else 64
-    few = picture.quantize(colours, Image.Quantize.MAXCOVERAGE, kmeans=4, dither=Image.Dither.NONE)
-    few.save(compact, "PNG", optimize=True)
+    for colours in (256, 128, 64) if any(axes.images for axes in figure.axes) else (64,):
+        compact = io.BytesIO()
+        few = picture.quantize(colours, Image.Quantize.MAXCOVERAGE, kmeans=4, dither=Image.Dither.NONE)
+        few.save(compact, "PNG", optimize=True)
+        if compact.tell() <= LIGHT:
+            break
     return compact.getvalue()
 
 
