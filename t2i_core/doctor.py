@@ -152,7 +152,9 @@ def check_room() -> list[Finding]:
             "memory",
             memory.available > MEMORY_NEEDED,
             f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GB free",
-            "" if memory.available > MEMORY_NEEDED else "close other programs, or use --profile smoke and --jobs 1",
+            ""
+            if memory.available > MEMORY_NEEDED
+            else "close other programs, or run one notebook at a time (--jobs 1), which fits in 2 GB",
             needed=False,
         ),
     ]
