@@ -237,9 +237,9 @@ rows = {"real": test.images(picked)} | {name: draw(one, captions, seed) for name
 teaching.picture_rows(rows, captions, width=1.0)
 
 # %% [markdown]
-# Look down a column for the setting (beach, meadow, desert, snow, mountains, city): most systems have it. Then look for the thing that the
-# caption names, at the place that it names: hardly any has that at `mini`. And look along a row: pictures that resemble
-# each other more than their captions do are what section 7 calls collapse.
+# Look down a column for the setting (beach, meadow, desert, snow, mountains, city): most systems have it. Then look for
+# the thing that the caption names, at the place that it names: hardly any has that at `mini`. And look along a row:
+# pictures that resemble each other more than their captions do are what section 7 calls collapse.
 #
 # And after longer trainings? The package ships one of each system. **These weights are loaded, not trained here**
 # (`make zoo` trains them anew), and every number from section 4 on is of the trainings above, not of these:

@@ -154,7 +154,7 @@ def check_room() -> list[Finding]:
             f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GB free",
             ""
             if memory.available > MEMORY_NEEDED
-            else "close other programs, or run one notebook at a time (--jobs 1), which fits in 2 GB",
+            else "close other programs, or run one notebook at a time (--jobs 1), which takes 2.5 GB at most",
             needed=False,
         ),
     ]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from t2i_core import evidence, results
+from t2i_core import evidence, results, zoo
 from t2i_core.figures import curves, metric_dots, sample_steps, spread
 from t2i_core.report_figures import drawn, inline
 
@@ -17,7 +17,7 @@ STEPS_SHOWN = 5
 LOG_ROWS = 200  # a longer log is averaged down to these
 DOTTED = tuple(m for m in evidence.MAIN_METRICS if m != "fid_untrained")  # which says nothing of the trained system
 NOT_LOSSES = ("step", "seconds")
-WHOLE = ("default", "clip", None)  # variants that are no ablation: with "clip", DF-GAN reads what GALIP reads
+WHOLE = ("default", None, *zoo.VARIANTS.values())  # variants that are no ablation
 BRIEF = 0.5  # a run of fewer than this share of a world's most steps is shown apart
 
 
@@ -29,15 +29,14 @@ def worlds(runs: Sequence[results.RunFolder]) -> list[dict[str, Any]]:
 
 def _world(name: str, runs: list[results.RunFolder]) -> dict[str, Any]:
     """The figures of one world: curves, metrics, grids by step of the whole systems, last grids of all other runs."""
-    longest = max(run.record["steps"] or 0 for run in runs)
-    lengths = {"": [], " of brief trainings": []}
-    for run in runs:
-        lengths[" of brief trainings" if (run.record["steps"] or 0) < BRIEF * longest else ""].append(run)
+    steps = [run.record["steps"] or 0 for run in runs]
+    brief = [run for run, length in zip(runs, steps, strict=True) if length < BRIEF * max(steps)]
+    long = [run for run in runs if run not in brief]
     first: dict[str, results.RunFolder] = {}
     for run in runs:
         first.setdefault(run.name, run)  # runs come by seed: the least one stands for its system in curves and grids
-    figures = _curves(name, {key: run for key, run in first.items() if run in lengths[""]})
-    for kind, some in lengths.items():
+    figures = _curves(name, {key: run for key, run in first.items() if run in long})
+    for kind, some in (("", long), (" of brief trainings", brief)):
         text = f"Metrics{kind}: a dot for each seed, its interval as a line."
         figures += _metrics(f"metrics-{name}{kind}", text, some)
     whole = [run for run in first.values() if run.record["variant"] in WHOLE and sample_steps(run.path)]

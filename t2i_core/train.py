@@ -43,6 +43,14 @@ class NonFiniteLoss(FloatingPointError):
     """A loss term became NaN or infinite; the message names it, and the last good checkpoint is kept."""
 
 
+class OtherConfiguration(UserError):
+    """A folder holds a run of other settings than were asked for; ``said`` names those that differ."""
+
+    def __init__(self, folder: Path, said: str):
+        super().__init__(f"{folder} holds a run of another configuration ({said}): choose another folder")
+        self.said = said
+
+
 def train(config: RunConfig, run_dir: str | Path, device: str = "auto", show_progress: bool = True) -> Run:
     """Train one system into ``run_dir`` and return its run.
 
@@ -59,9 +67,7 @@ def train(config: RunConfig, run_dir: str | Path, device: str = "auto", show_pro
         return run
     accelerator = make_accelerator(device, config.precision)
     dataset = training_set(config.data, resolutions, accelerator.device)
-    matcher = None if config.matcher is None else encoders.load(config.matcher).to(accelerator.device)
-    if matcher is not None and not matcher.knows(dataset):
-        raise UserError(f"the matching model {config.matcher} was trained on other captions than {config.data}")
+    given = None if config.matcher is None else _given_matcher(config, dataset, accelerator)
     if accelerator.is_main_process:  # a folder that cannot be written to is heard of before the work, not after it
         atomic_write(folder / ".writable", b"").unlink()
     with _alone_in(folder, accelerator) as waited:
@@ -72,7 +78,7 @@ def train(config: RunConfig, run_dir: str | Path, device: str = "auto", show_pro
             config.system,
             p,
             variant=config.variant,
-            matcher=matcher or _matcher(config, folder, dataset, p, accelerator),
+            matcher=given or _own_matcher(config, folder, dataset, p, accelerator),
             seed=config.seed,
             **config.switches,
         ).to(accelerator.device)
@@ -123,17 +129,28 @@ def _belongs(folder: Path, config: RunConfig) -> bool:
     different = [key for key in asked if asked[key] != found[key]]
     if different:
         said = "; ".join(f"{key} is {found[key]!r} there and {asked[key]!r} here" for key in different)
-        raise UserError(f"{folder} holds a run of another configuration ({said}): choose another folder")
+        raise OtherConfiguration(folder, said)
     return True
 
 
-def _matcher(config: RunConfig, folder: Path, dataset: CaptionDataset, p, accelerator) -> Matcher:
+def _given_matcher(config: RunConfig, dataset: CaptionDataset, accelerator) -> Matcher:
+    return _knowing(encoders.load(config.matcher), config.matcher, dataset, config).to(accelerator.device)
+
+
+def _own_matcher(config: RunConfig, folder: Path, dataset: CaptionDataset, p, accelerator) -> Matcher:
     """The run's own matching model, trained as its first step, or loaded where it is there."""
     kind = systems.matcher_kind(config.system, config.variant, config.switches)
     with accelerator.main_process_first():
-        return encoders.trained(
+        own = encoders.trained(
             kind, dataset, folder / "matcher", p, config.seed, progress=lambda steps: progress(steps, "matching model")
         )
+    return _knowing(own, folder / "matcher", dataset, config)
+
+
+def _knowing(matcher: Matcher, where: str | Path, dataset: CaptionDataset, config: RunConfig) -> Matcher:
+    if not matcher.knows(dataset):
+        raise UserError(f"the matching model {where} was trained on other captions than {config.data}")
+    return matcher
 
 
 class Loop:

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 
 from t2i_core import encoders, systems
-from t2i_core.config import MADE_BY, Profile, RunConfig, UserError, profile, project_root, set_aside, write_json
+from t2i_core.config import MADE_BY, Profile, RunConfig, profile, project_root, set_aside, write_json
 from t2i_core.data import CaptionDataset, load, training_set
 from t2i_core.matcher import Matcher
 from t2i_core.metrics.evaluate import UNTRAINED, evaluate_run
 from t2i_core.process import make_accelerator
 from t2i_core.runs import Run, progress
-from t2i_core.train import finished, train
+from t2i_core.train import OtherConfiguration, finished, train
 from t2i_core.trainers import Request, train_side_by_side
 
 ALL_MEASURED = {UNTRAINED, "seconds_per_image", "text_to_image_r1"}  # of groups that no notebook asks for by themselves
@@ -124,9 +124,9 @@ class Workbench:
         config, folder = self.config(system, variant, **settings), self.run_folder(system, variant)
         try:
             finished(config, folder)
-        except UserError as error:
+        except OtherConfiguration as other:
             shelf = set_aside(self.run_dir, [folder.relative_to(self.run_dir).as_posix()])
-            print(f"{error.args[0].split(': choose')[0]}: set aside in {shelf}", flush=True)
+            print(f"{folder} held a run of another configuration ({other.said}): set aside in {shelf}", flush=True)
         return Request(config, folder, measure)
 
     def measured(self, run: Run) -> dict[str, dict]:

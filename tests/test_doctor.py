@@ -107,6 +107,7 @@ def test_widgets_without_their_browser_part_are_noticed(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("loads, says", [(True, "its compiled part loads"), (False, "does not load")])
 def test_torchvision_is_usable_with_and_without_its_compiled_part(monkeypatch, loads, says):
+    importlib.import_module("torchvision")  # as it is, before the test says otherwise: it is imported once a process
     monkeypatch.setattr(torchvision_ops, "compiled_part_loads", lambda: loads)
     found = finding(doctor.check_torchvision, "torchvision")
     assert found.good and says in found.says

@@ -29,7 +29,7 @@ ORDER = (
     "alr lvr affine shuffle_attention memory matching matcher damsm clip clip_resnet itm encoders "
     "adversarial systems train metrics "
     "evidence claims notebook_links coverage deviations results figures forest comparison_figures failures human "
-    "report_figures report_worlds report trainers zoo teaching explore exercises workbench fingerprint notebook_worker "
+    "trainers zoo report_figures report_worlds report teaching explore exercises workbench fingerprint notebook_worker "
     "notebook_jobs notebook_plan reproduce doctor book cli_prepare cli_evaluate cli"
 ).split()
 # Opening a run builds its system, so `runs` looks ahead when it is asked to, and only then.
