@@ -520,7 +520,7 @@ print(f"Spearman's correlation of the published scores with h: {rho:.2f}; 1 woul
 # %%
 hidden = HIDDEN if patient else (0, 16, 64, 128) if real else (0, 64)
 asked = [("ratlip", f"hidden-{h}") for h in hidden]
-trained = birds.trained_side_by_side(asked, jobs, sample_every=birds.profile.ablation_steps)
+trained = birds.trained_side_by_side(asked, jobs)
 sweep = dict(zip(hidden, trained, strict=True))
 measured = {h: evaluate_run(run, ("fid", "clip_score"), device=device) for h, run in sweep.items()}
 keys = ("clip_score_x100", "fid")

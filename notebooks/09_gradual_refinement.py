@@ -924,7 +924,7 @@ lines = {order: line.assign(stage=range(1, len(line) + 1)) for order, line in li
 figures.curves(lines, list(keys), smoothing=0, x="stage", titles=["FID", "ITDis", "CMD"])
 
 # %% [markdown]
-# The paper's figure has the same three panels as a table. At `mini` each order is trained for some dozens of steps: the
+# The paper's figure has the same three panels as a table. At `mini` each order is trained for ten steps: the
 # pictures are little more than colours, their order at the last stage is mostly luck, and whoever reads a law from it
 # fools themselves. With long training and several seeds (profile `small`) it can be read. What it draws by then:
 
@@ -1000,8 +1000,8 @@ figures.metric_dots(dots_of(ten, keys, "cell"), keys, label="cell")
 
 # %% [markdown]
 # Lower is better everywhere. Within a backbone, compare *none* with DA, DA with IT, and each with its GRG; a gap counts
-# from the width of the lines upwards, and even then another seed may turn it round. At `mini` these are systems of some
-# dozens of steps: a matching loss that weighs more may already show as the right colours of the setting, everything else
+# from the width of the lines upwards, and even then another seed may turn it round. At `mini` these are systems of ten
+# steps: a matching loss that weighs more may already show as the right colours of the setting, everything else
 # needs `small`.
 #
 # **As published** (Table 2; not comparable):

@@ -144,9 +144,9 @@ PROFILES = {
             max_words=18,
             batch_size=16,
             steps=350,
-            ablation_steps=16,
+            ablation_steps=10,
             matcher_steps=500,
-            clip_steps=250,
+            clip_steps=200,
             itm_steps=150,
             matcher_batch=64,
             train_images=8000,
@@ -297,6 +297,7 @@ class RunConfig:
         own = settings(self.system, self.profile)
         rates = {name: getattr(self, name) or own.get(name, getattr(p, name)) for name in RATES}
         steps = self.steps or default_steps(self.system, self.variant, p)
+        brief = steps <= p.ablation_steps < p.steps  # looked at when it is done: a grid costs as much as some steps
         return dataclasses.replace(
             self,
             data=self.data or str(data_root() / default_folder(self.world, p)),
@@ -306,7 +307,7 @@ class RunConfig:
             beta1=own.get("beta1", 0.5) if self.beta1 is None else self.beta1,
             beta2=own.get("beta2", 0.999) if self.beta2 is None else self.beta2,
             ema=own.get("ema", p.ema) if self.ema is None else self.ema,
-            sample_every=self.sample_every or max(1, steps // 4),
+            sample_every=self.sample_every or (steps if brief else max(1, steps // 4)),
             checkpoint_every=self.checkpoint_every or max(1, min(2000, steps // 2)),
         )
 

@@ -122,12 +122,15 @@ class CaptionDataset:
         return self
 
     def _resident(self, resolution: int) -> Tensor:
-        if resolution not in self._pixels:
-            parts = []
+        """All pixels at one resolution; pictures are decoded once for all the resolutions that are still missing."""
+        missing = [r for r in dict.fromkeys((*self.resolutions, resolution)) if r not in self._pixels]
+        if resolution in missing:
+            parts: dict[int, list[Tensor]] = {r: [] for r in missing}
             for chunk in torch.arange(len(self)).split(1024):
                 full = self._decode(chunk.tolist()).to(self.device)
-                parts.append(_shrink(full, resolution))
-            self._pixels[resolution] = torch.cat(parts).contiguous()
+                for r, shrunk in parts.items():
+                    shrunk.append(_shrink(full, r))
+            self._pixels |= {r: torch.cat(shrunk).contiguous() for r, shrunk in parts.items()}
         pixels = self._pixels[resolution]
         if pixels.device != self.device:
             pixels = self._pixels[resolution] = pixels.to(self.device)

@@ -55,6 +55,14 @@ def test_a_split_holds_what_was_drawn(train_set):
     assert train_set.masks([7])[0].equal(mask.long())
 
 
+def test_pictures_are_decoded_once_for_all_resolutions(tiny_scenes, monkeypatch):
+    fresh, decoded = load(tiny_scenes), []
+    decode = fresh._decode
+    monkeypatch.setattr(fresh, "_decode", lambda indices, *rest: decoded.extend(indices) or decode(indices, *rest))
+    fresh.to("cpu").stages([1, 2])
+    assert sorted(decoded) == list(range(48))
+
+
 @pytest.mark.parametrize("resolution", [8, 16, 32])
 def test_images_of_every_resolution_are_means_of_the_finest(train_set, resolution):
     images = train_set.images([3, 0], resolution)
