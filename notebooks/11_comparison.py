@@ -234,7 +234,7 @@ picked = [0, 1, 2, 3, 8]
 captions = [test.caption(i) for i in picked]
 drawers = {name: run.system() for name, run in runs.items()}
 rows = {"real": test.images(picked)} | {name: draw(one, captions, seed) for name, one in drawers.items()}
-teaching.picture_rows(rows, captions, width=1.3)
+teaching.picture_rows(rows, captions, width=1.1)
 
 # %% [markdown]
 # Look down a column for the setting (beach, meadow, desert, snow, mountains, city): most systems have it. Then look for
@@ -247,7 +247,7 @@ teaching.picture_rows(rows, captions, width=1.3)
 # %%
 shipped = {name: zoo.run(system) for name, (system, _) in shown.items()}
 rows = {"real": test.images(picked)} | {name: draw(run.system(), captions, seed) for name, run in shipped.items()}
-teaching.picture_rows(rows, captions, width=1.3)
+teaching.picture_rows(rows, captions, width=1.1)
 
 # %%
 read = {

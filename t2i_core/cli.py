@@ -254,7 +254,7 @@ def zoo(
     systems: Annotated[tuple[str, ...], shown("all", "NAME ...")] = (),
     world: str = RunConfig.world,
     profile: str = RunConfig.profile,
-    steps: Whole = 3000,
+    steps: Whole = 6000,
     matcher_steps: Whole = 4000,
     seed: int = 0,
     jobs: int = 2,

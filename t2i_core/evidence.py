@@ -12,7 +12,6 @@ Three kinds of evidence lead to a verdict:
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -241,23 +240,45 @@ class Promise:
             if None in values:
                 continue
             limit = self.bound * (values[1] if self.reference else 1.0)
-            holds = operator.lt if self.better == "lower" else operator.ge
-            kept.append(holds(values[0], limit))
+            kept.append(self._holds(values[0], limit))
             seen.add(name)
             entry = run["metrics"][self.metric] | {"system": name, "seed": run["seed"], "limit": limit}
+            entry["steps"] = run["steps"]
             shown.append(entry | {"kept": kept[-1]})
         measured = {"metric": self.metric, "world": self.world, "runs": shown} if shown else {}
         absent = [s for s in self.systems if s not in seen]
         if absent:
             return measured, "not run", f"No run of {' and '.join(absent)} on {self.world} has {label(self.metric)}"
+        side = {"lower": "under"}.get(self.better, "at least")
         words = ", ".join(
-            f"{r['system']} seed {r['seed']}: {r['value']:.3g} ({'under' if self.better == 'lower' else 'at least'} "
-            f"{r['limit']:.3g}: {'yes' if r['kept'] else 'no'})"
+            f"{r['system']} seed {r['seed']}: {r['value']:.3g} "
+            f"({side} {r['limit']:.3g}: {'yes' if r['kept'] else 'no'})"
             for r in shown
         )
         if profile in MEANINGLESS:
             return measured, "inconclusive", f"The numbers of a {profile} run mean nothing; {words}"
-        return measured, "reproduced" if all(kept) else "not reproduced", words
+        if all(kept):
+            return measured, "reproduced", words
+        broken = "; ".join(self._why(r) for r in shown if not r["kept"])
+        return measured, "not reproduced", f"Not kept by {broken}. Each: {words}"
+
+    def _holds(self, value: float, limit: float) -> bool:
+        return value < limit if self.better == "lower" else value >= limit
+
+    def _why(self, broken: Record) -> str:
+        """Was it too short a training? The shipped, longer one of the same system answers that, where there is one."""
+        from t2i_core import zoo  # it stands on what stands on this module
+
+        name = f"{broken['system']} seed {broken['seed']} after {broken['steps'] or 0:,} steps"
+        system, _, variant = broken["system"].partition(" ")
+        if (system, self.world) not in zoo.available() or zoo.VARIANTS.get(system, "") != variant:
+            return name
+        longer = zoo.run(system, self.world)
+        steps, value = longer.summary["steps"], longer.metrics.get(self.metric, {}).get("value")
+        if value is None or steps <= (broken["steps"] or 0):
+            return name
+        lesson = "the training was too short" if self._holds(value, broken["limit"]) else "more steps did not mend it"
+        return f"{name} (the shipped training of {steps:,} steps has {value:.3g}: {lesson})"
 
 
 @dataclass(frozen=True)

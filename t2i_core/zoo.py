@@ -62,7 +62,7 @@ def build(
     names: Sequence[str] | None = None,
     world: str = "toy-scenes",
     profile_name: str = "mini",
-    steps: int = 3000,
+    steps: int = 6000,
     matcher_steps: int = 4000,
     seed: int = 0,
     jobs: int = 2,

@@ -1,10 +1,12 @@
 """The rule behind the verdicts, on simulated runs whose truth is known."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from t2i_core import claims, evidence, systems
+from t2i_core import claims, evidence, systems, zoo
 from t2i_core.config import UserError
 
 
@@ -286,6 +288,25 @@ def test_promises_hold_only_if_every_run_keeps_them():
     assert judged(right)["PROMISE-SETTING"]["verdict"] == "reproduced"
     wrong = [run("attngan", setting_accuracy=0.9), run("alr-gan", setting_accuracy=0.799)]
     assert judged(wrong)["PROMISE-SETTING"]["verdict"] == "not reproduced"
+
+
+@pytest.mark.parametrize(
+    ("steps", "limit", "said"),
+    [
+        (300, 50.0, "after 300 steps (the shipped training of 9,000 steps has 40: the training was too short). Each:"),
+        (300, 30.0, "after 300 steps (the shipped training of 9,000 steps has 40: more steps did not mend it). Each:"),
+        (9000, 50.0, "after 9,000 steps. Each:"),
+    ],
+)
+def test_a_broken_promise_is_held_against_the_longer_training_that_is_shipped(monkeypatch, steps, limit, said):
+    longer = SimpleNamespace(summary={"steps": 9000}, metrics={"fid": {"value": 40.0}})
+    monkeypatch.setattr(zoo, "available", lambda: (("ratlip", "toy-scenes"),))
+    monkeypatch.setattr(zoo, "run", lambda system, world: longer)
+    names = [name.partition(" ") for name in claims.promises.ALL]
+    kept = [run(n, v or "default", seed=1, fid=1.0, fid_untrained=2 * limit) for n, _, v in names if n != "ratlip"]
+    broken = run("ratlip", seed=1, fid=60.0, fid_untrained=2 * limit) | {"steps": steps}
+    why = judged([*kept, broken])["PROMISE-FID-SCENES"]["why"]
+    assert why.startswith(f"Not kept by ratlip seed 1 {said}")
 
 
 def test_the_promise_of_all_systems_names_all_systems():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import nbformat
+import numpy as np
 import pytest
 from notebook_page import LOADED, changed_share
 from playwright.sync_api import expect
@@ -14,17 +15,19 @@ CAPTION, OTHER = "a small red house on the left in the snow", "a blue boat at th
 @pytest.fixture
 def explorer(lab, tiny_run):
     """A notebook with one explorer over a tiny run, drawn for the first time."""
-    path = lab.server.project / "notebooks" / "explorer.ipynb"
+    return opened(lab, "explorer", f"{{'alr-gan': {str(tiny_run)!r}}}, caption={CAPTION!r}", CAPTION)
+
+
+def opened(lab, name, arguments, caption):
+    path = lab.server.project / "notebooks" / f"{name}.ipynb"
     notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
-    code = (
-        f"from t2i_core import explore\nexplore.caption_explorer({{'alr-gan': {str(tiny_run)!r}}}, caption={CAPTION!r})"
-    )
+    code = f"from t2i_core import explore\nexplore.caption_explorer({arguments})"
     notebook.cells = [nbformat.v4.new_markdown_cell("# Explorer"), nbformat.v4.new_code_cell(code)]
     nbformat.write(notebook, path)
     page = lab.open(path.name)
     page.run_all()
     expect(pictures(page).first).to_be_visible(timeout=LOADED)
-    expect(said(page)).to_contain_text(CAPTION)
+    expect(said(page)).to_contain_text(caption)
     return page
 
 
@@ -98,3 +101,18 @@ def test_the_last_caption_wins_and_markup_is_shown_and_not_obeyed(explorer):
     box.fill("")
     expect(page.notebook.locator("p[role=alert]").first).to_be_visible(timeout=LOADED)
     page.screenshot("empty")
+
+
+def test_what_is_shipped_draws_at_once_and_a_word_changes_what_it_names(lab):
+    """As a visitor meets it: nothing given, nothing trained. A colour is the house's, a setting everything's."""
+    red = "a red house in the meadow"
+    page = opened(lab, "shipped", f"caption={red!r}", red)
+    page.screenshot("opened")
+    before, blue = change(page, "Caption", "a blue house in the meadow")
+    turned = np.abs(blue.astype(int) - before).max(2) > 40
+    assert 0.005 < turned.mean() < 0.3
+    redness = [float((pixels[turned][:, 0].astype(int) - pixels[turned][:, 2]).mean()) for pixels in (before, blue)]
+    assert redness[1] < redness[0] - 40
+    _, snow = change(page, "Caption", "a blue house in the snow")
+    assert changed_share(blue, snow, tolerance=40) > 0.5
+    page.screenshot("snow")
