@@ -12,12 +12,13 @@ Three kinds of evidence lead to a verdict:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 CONFIDENCE = 0.95
 MIN_SEEDS = 3
+MIN_STEPS = 100  # a training of fewer draws little more than a colour
 MEANINGLESS = ("smoke",)  # profiles whose numbers mean nothing
 VERDICTS = ("reproduced", "not reproduced", "inconclusive", "not run")
 
@@ -29,10 +30,14 @@ RULE = (
     "below 0, provided that this also holds when all the claims of its paper are counted: their p values are corrected "
     f"by Holm's method, which keeps the chance of even one false verdict in a paper under {1 - CONFIDENCE:.0%}. It is "
     f"inconclusive if the interval contains 0 or the corrected p does not fall below {1 - CONFIDENCE:.2f}, with fewer "
-    f"than {MIN_SEEDS} seeds, or where the paper's statement is not in our source; and always at the smoke profile, "
+    f"than {MIN_SEEDS} seeds, where what is compared is trained for fewer than {MIN_STEPS} steps or for unequal "
+    "lengths, or where the paper's statement is not in our source; and always at the smoke profile, "
     "because the numbers of a smoke run mean nothing. It is not run if nothing was measured. A promise of this project "
     "speaks of the runs at hand: it is reproduced if every run keeps it, not reproduced if any run breaks it."
 )
+
+# of findings that compare ablations: at mini those are brief
+BRIEF = {"mini": f"at mini the ablations are trained for fewer than {MIN_STEPS} steps"}
 
 METRICS = {
     "fid": "FID",
@@ -110,10 +115,11 @@ def interval(values: Sequence[float]) -> Interval:
     return Interval(mean, float(bounds.low), float(bounds.high), len(values), float(test.pvalue))
 
 
-def verdict(differences: Sequence[float], profile: str) -> tuple[str, str]:
+def verdict(differences: Sequence[float], profile: str, unfit: str | None = None) -> tuple[str, str]:
     """The verdict that `RULE` gives for one signed difference a seed, and the reason in words.
 
-    It is that of a claim by itself; `corrected` then counts the other claims of its paper.
+    It is that of a claim by itself; `corrected` then counts the other claims of its paper. ``unfit`` says why the
+    trainings behind the differences decide nothing, where that is so.
     """
     if not differences:
         return "not run", "nothing was measured"
@@ -121,6 +127,8 @@ def verdict(differences: Sequence[float], profile: str) -> tuple[str, str]:
         return "inconclusive", f"the numbers of a {profile} run mean nothing"
     if len(differences) < MIN_SEEDS:
         return "inconclusive", f"{_seeds(len(differences))} of at least {MIN_SEEDS}"
+    if unfit:
+        return "inconclusive", unfit
     found = interval(differences)
     if found.low > 0:
         return "reproduced", "the interval lies above 0"
@@ -174,7 +182,9 @@ class Paired:
             names[1]: against,
             "difference": vars(found),
         }
-        ruling, reason = verdict(differences, profile)
+        short = (setting[1] or 0) < MIN_STEPS
+        unfit = f"a verdict takes trainings of {MIN_STEPS} steps or more" if short else None
+        ruling, reason = verdict(differences, profile, unfit)
         why = (
             f"{label(self.metric)} on {setting[0]} after {setting[1]} steps, over {_seeds(len(keys))}: {names[0]} is "
             f"{self.better} than {names[1]} by {found}; {reason}"
@@ -198,10 +208,14 @@ class Paired:
 
 @dataclass(frozen=True)
 class Finding:
-    """A quantity that a notebook leaves under `id`, one a seed; it is 0 where the claim is empty."""
+    """A quantity that a notebook leaves under `id`, one a seed; it is 0 where the claim is empty.
+
+    `unfit`: profiles whose trainings do not decide the claim, and why.
+    """
 
     id: str
     quantity: str
+    unfit: Mapping[str, str] = field(default_factory=dict)
 
     def judge(self, runs: list[Record], findings: list[Record], profile: str) -> tuple[dict, str, str]:
         mine = {f.get("seed"): f for f in findings if f["id"] == self.id and f.get("value") is not None}
@@ -210,7 +224,7 @@ class Finding:
         values = [f["value"] for f in mine.values()]
         found = interval(values)
         kept = [{key: f.get(key) for key in ("seed", "value", "low", "high", "n", "note")} for f in mine.values()]
-        ruling, reason = verdict(values, profile)
+        ruling, reason = verdict(values, profile, self.unfit.get(profile))
         why = f"{self.quantity}, over {_seeds(len(values))}: {found}; {reason}"
         return {"quantity": self.quantity, "mean": vars(found), "findings": kept}, ruling, why
 

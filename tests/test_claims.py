@@ -213,6 +213,19 @@ def test_gr_gans_cells_are_compared_where_they_were_trained_alike():
     assert every["GRGAN-T1-ITDIS-DM"]["verdict"] == every["GRGAN-T2-ITM-DM"]["verdict"] == "not run"
 
 
+def test_trainings_of_few_steps_or_unequal_lengths_decide_nothing():
+    cells = [("attngan", "brief", 20.0), ("attngan", "no-attention", 15.0)]
+    for steps, expected in ((99, "inconclusive"), (100, "reproduced")):
+        runs = [run(n, v, seed=s, steps=steps, inception_score=f - s) for n, v, f in cells for s in range(3)]
+        found = judged(runs)["STUDY-M1-ATTENTION"]
+        assert found["verdict"] == expected
+        assert ("a verdict takes trainings of 100 steps or more" in found["why"]) == (steps == 99)
+    found = [{"id": "GRGAN-T3", "value": 0.4, "seed": s} for s in range(3)]
+    assert judged(findings=found, profile="small")["GRGAN-T3"]["verdict"] == "reproduced"
+    mini = judged(findings=found)["GRGAN-T3"]
+    assert mini["verdict"] == "inconclusive" and "150 steps on a CLIP of 200, DAMSM for 500" in mini["why"]
+
+
 def test_the_gains_that_gr_gan_reports_are_those_of_its_tables():
     table = {(row["system"], row["metric"]): float(row["value"]) for row in claims.PUBLISHED
              if row["source"] == "GR-GAN, Table 1"}  # fmt: skip
@@ -224,7 +237,11 @@ def test_the_gains_that_gr_gan_reports_are_those_of_its_tables():
 
 def test_the_studys_claims_are_compared_where_they_were_trained_alike():
     cells = [("stackgan", "default", 400, 8.0), ("stackgan", "one-stage", 400, 11.0), ("sdn", "default", 400, 9.0)]
-    cells += [("attngan", "brief", 60, 20.0), ("attngan", "no-attention", 60, 15.0), ("attngan", "default", 400, 30.0)]
+    cells += [
+        ("attngan", "brief", 160, 20.0),
+        ("attngan", "no-attention", 160, 15.0),
+        ("attngan", "default", 400, 30.0),
+    ]
     runs = [run(n, v, seed=s, steps=t, fid=f + s, inception_score=f - s) for n, v, t, f in cells for s in range(3)]
     every = judged(runs)
     assert every["STUDY-M2"]["verdict"] == every["STUDY-M1-ATTENTION"]["verdict"] == "reproduced"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from t2i_core.claims.claim import NO_NUMBER, Claim
-from t2i_core.evidence import Described, Finding, Paired
+from t2i_core.evidence import BRIEF, Described, Finding, Paired
 
 
 def _ablation(number: int, variant: str, statement: str) -> Claim:
@@ -27,7 +27,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "ALRGAN-F3",
         "Aligning Theta with the real image's Theta* brings the words' regions onto the objects they name.",
-        Finding("ALRGAN-F3", "Overlap of the words' regions with the objects' masks, ALR-GAN less no-alr"),
+        Finding("ALRGAN-F3", "Overlap of the words' regions with the objects' masks, ALR-GAN less no-alr", BRIEF),
         published=NO_NUMBER,
     ),
     Claim(

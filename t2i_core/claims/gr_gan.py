@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from t2i_core.claims.claim import Claim
-from t2i_core.evidence import Evidence, Finding, Paired
+from t2i_core.config import PROFILES
+from t2i_core.evidence import BRIEF, Evidence, Finding, Paired
 
 ATTNGAN, DMGAN, GRGAN = ("attngan", "default"), ("dm-gan", "default"), ("gr-gan", "default")
+_MINI = PROFILES["mini"]
+UNEQUAL = {
+    "mini": f"at mini ITM's layers are trained for {_MINI.itm_steps} steps on a CLIP of {_MINI.clip_steps}, DAMSM for "
+    f"{_MINI.matcher_steps}"
+}
 
 
 def _claim(number: str, statement: str, evidence: Evidence, note: str) -> Claim:
@@ -89,13 +95,13 @@ CLAIMS: tuple[Claim, ...] = (
     _claim(
         "T3",
         "ITM retrieves better than DAMSM and than the CLIP it is built on.",
-        Finding("GRGAN-T3", "R@1, mean of both ways, ITM less the better of DAMSM and CLIP"),
+        Finding("GRGAN-T3", "R@1, mean of both ways, ITM less the better of DAMSM and CLIP", UNEQUAL),
         "COCO, R@1: ITM 53.1 / 52.64, CLIP-Res 49.6 / 47.64, DAMSM 27.2 / 28.92",
     ),
     _claim(
         "T4",
         "ITDis does not rise directly with the weights of the matching loss.",
-        Finding("GRGAN-T4", "Spearman correlation of lambda_1 + lambda_2 with ITDis, with its sign turned"),
+        Finding("GRGAN-T4", "Spearman correlation of lambda_1 + lambda_2 with ITDis, with its sign turned", BRIEF),
         "COCO: 0.89, 0.91, 0.88, 0.87, 0.95, 0.97 for (1, 1), (2, 1), (3, 1), (4, 1), (4, 2), (5, 2): 0.49",
     ),
     _claim(
@@ -107,7 +113,7 @@ CLAIMS: tuple[Claim, ...] = (
     _claim(
         "T6",
         "The order image, sentence, words ends with a lower CMD than the two other orders.",
-        Finding("GRGAN-T6", "CMD of the last stage, mean of IWS and SWI less ISW"),
+        Finding("GRGAN-T6", "CMD of the last stage, mean of IWS and SWI less ISW", BRIEF),
         "COCO: ISW 8.04, IWS 9.13, SWI 10.31",
     ),
     _claim(
@@ -131,7 +137,7 @@ CLAIMS: tuple[Claim, ...] = (
     _claim(
         "Q10",
         "With the image stage last the images are worst (FID).",
-        Finding("GRGAN-Q10", "FID of the last stage, SWI less the better of ISW and IWS"),
+        Finding("GRGAN-Q10", "FID of the last stage, SWI less the better of ISW and IWS", BRIEF),
         "COCO: SWI 34.99, IWS 25.93, ISW 22.58",
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from t2i_core.claims.claim import Claim
-from t2i_core.evidence import Finding, Paired
+from t2i_core.evidence import BRIEF, Finding, Paired
 
 
 def _ratlip(number: str, statement: str, evidence, note: str) -> Claim:
@@ -46,7 +46,7 @@ CLAIMS: tuple[Claim, ...] = (
     _ratlip(
         "T2",
         "The CLIP score rises with the LSTM's number of units.",
-        Finding("RATLIP-T2", "Spearman correlation of the number of units with the CLIP score"),
+        Finding("RATLIP-T2", "Spearman correlation of the number of units with the CLIP score", BRIEF),
         "CUB: 31.62, 30.81, 31.38, 31.02, 31.89, 32.03, 32.12 for 0, 4, 8, 16, 32, 64, 128 units: 0.75",
     ),
     _ratlip(
@@ -64,7 +64,9 @@ CLAIMS: tuple[Claim, ...] = (
     _ratlip(
         "F3",
         "With 64 units the regions that matter cover the bird better than with fewer.",
-        Finding("RATLIP-F3", "Grad-CAM inside the bird's box less the box's area, 64 units less the mean of fewer"),
+        Finding(
+            "RATLIP-F3", "Grad-CAM inside the bird's box less the box's area, 64 units less the mean of fewer", BRIEF
+        ),
         "the paper shows pictures, no number",
     ),
     _ratlip(
