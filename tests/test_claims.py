@@ -1,5 +1,6 @@
 """The rule behind the verdicts, on simulated runs whose truth is known."""
 
+import gc
 from types import SimpleNamespace
 
 import numpy as np
@@ -63,6 +64,7 @@ def papers(effect: float, times: int, seeds: int = 5, count: int = 12) -> np.nda
     drawn = draw.normal(0, 1, (times, count, seeds))
     drawn[:, 0] += effect
     fallen = []
+    gc.freeze()  # statsmodels collects garbage in every call, among all that torch has loaded: most of a minute
     for paper in drawn:
         entries = [
             {"id": name, "verdict": verdict, "why": "", "measured": {"difference": vars(evidence.interval(values))}}
@@ -71,6 +73,7 @@ def papers(effect: float, times: int, seeds: int = 5, count: int = 12) -> np.nda
         ]
         claims.count_together(entries)
         fallen.append([entry["verdict"] for entry in entries])
+    gc.unfreeze()
     return np.array(fallen)
 
 
