@@ -30,9 +30,9 @@ RULE = (
     "below 0, provided that this also holds when all the claims of its paper are counted: their p values are corrected "
     f"by Holm's method, which keeps the chance of even one false verdict in a paper under {1 - CONFIDENCE:.0%}. It is "
     f"inconclusive if the interval contains 0 or the corrected p does not fall below {1 - CONFIDENCE:.2f}, with fewer "
-    f"than {MIN_SEEDS} seeds, where what is compared is trained for fewer than {MIN_STEPS} steps or for unequal "
-    "lengths, or where the paper's statement is not in our source; and always at the smoke profile, "
-    "because the numbers of a smoke run mean nothing. It is not run if nothing was measured. A promise of this project "
+    f"than {MIN_SEEDS} seeds, where what is compared is trained for fewer than {MIN_STEPS} steps, or what the claim "
+    "favours for fewer than its rival, or where the paper's statement is not in our source; and always at the smoke "
+    "profile, because the numbers of a smoke run mean nothing. It is not run if nothing was measured. A promise of this project "
     "speaks of the runs at hand: it is reproduced if every run keeps it, not reproduced if any run breaks it."
 )
 
@@ -263,7 +263,7 @@ class Promise:
         absent = [s for s in self.systems if s not in seen]
         if absent:
             return measured, "not run", f"No run of {' and '.join(absent)} on {self.world} has {label(self.metric)}"
-        side = {"lower": "under"}.get(self.better, "at least")
+        side = "under" if self.better == "lower" else "at least"
         words = ", ".join(
             f"{r['system']} seed {r['seed']}: {r['value']:.3g} "
             f"({side} {r['limit']:.3g}: {'yes' if r['kept'] else 'no'})"
