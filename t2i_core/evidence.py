@@ -33,7 +33,8 @@ RULE = (
     f"than {MIN_SEEDS} seeds, where what is compared is trained for fewer than {MIN_STEPS} steps, or what the claim "
     "favours for fewer than its rival, or where the paper's statement is not in our source; and always at the smoke "
     "profile, because the numbers of a smoke run mean nothing. It is not run if nothing was measured. A promise of "
-    "this project speaks of the runs at hand: it is reproduced if every run keeps it, not reproduced if any run breaks it."
+    "this project speaks of the runs at hand: it is reproduced if every run keeps it, not reproduced if any run breaks "
+    "it."
 )
 
 # of findings that compare ablations: at mini those are brief
