@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+SHIPPED = Path(__file__).resolve().parent / "weights" / "zoo"  # the trained systems that come with the package
 STALE = "stale"  # the folder of what other code left in a run folder: nothing is deleted
 MADE_BY = "T2I_NOTEBOOK"  # the environment variable by which a reproduction tells what its notebooks leave
 

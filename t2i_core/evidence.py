@@ -11,10 +11,13 @@ Three kinds of evidence lead to a verdict:
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from t2i_core.config import SHIPPED
 
 CONFIDENCE = 0.95
 MIN_SEEDS = 3
@@ -75,6 +78,7 @@ MAIN_METRICS += ("setting_accuracy", "binding_accuracy", "layout_accuracy")
 OUTCOMES = ("effective_n",)  # what a protocol notes of the measurement itself; runs measured alike differ in it
 
 Record = dict[str, Any]
+_OF_A_RUN = ("config", "summary", "metrics")
 
 
 @dataclass(frozen=True)
@@ -282,18 +286,18 @@ class Promise:
 
     def _why(self, broken: Record) -> str:
         """Was it too short a training? The shipped, longer one of the same system answers that, where there is one."""
-        from t2i_core import zoo  # it stands on what stands on this module
-
-        name = f"{broken['system']} seed {broken['seed']} after {broken['steps'] or 0:,} steps"
+        steps = broken["steps"] or 0
+        name = f"{broken['system']} seed {broken['seed']} after {steps:,} steps"
         system, _, variant = broken["system"].partition(" ")
-        if (system, self.world) not in zoo.available() or zoo.VARIANTS.get(system, "") != variant:
+        folder = SHIPPED / self.world / system
+        if not (folder / "provenance.json").exists():
             return name
-        longer = zoo.run(system, self.world)
-        steps, value = longer.summary["steps"], longer.metrics.get(self.metric, {}).get("value")
-        if value is None or steps <= (broken["steps"] or 0):
+        config, longer, metrics = (json.loads((folder / f"{n}.json").read_text()) for n in _OF_A_RUN)
+        value = metrics.get(self.metric, {}).get("value")
+        if value is None or config["run"]["variant"] != (variant or "default") or longer["steps"] <= steps:
             return name
         lesson = "the training was too short" if self._holds(value, broken["limit"]) else "more steps did not mend it"
-        return f"{name} (the shipped training of {steps:,} steps has {value:.3g}: {lesson})"
+        return f"{name} (the shipped training of {longer['steps']:,} steps has {value:.3g}: {lesson})"
 
 
 @dataclass(frozen=True)

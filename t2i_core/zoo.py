@@ -22,7 +22,17 @@ from safetensors.torch import load_file
 from safetensors.torch import save as save_safetensors
 
 from t2i_core import encoders, results, systems
-from t2i_core.config import RunConfig, UserError, atomic_write, data_root, default_folder, nearest, profile, write_json
+from t2i_core.config import (
+    SHIPPED,
+    RunConfig,
+    UserError,
+    atomic_write,
+    data_root,
+    default_folder,
+    nearest,
+    profile,
+    write_json,
+)
 from t2i_core.data import training_set
 from t2i_core.metrics.evaluate import evaluate_run
 from t2i_core.process import make_accelerator
@@ -30,7 +40,6 @@ from t2i_core.runs import Run, progress
 from t2i_core.train import finished
 from t2i_core.trainers import Request, train_side_by_side
 
-SHIPPED = Path(__file__).resolve().parent / "weights" / "zoo"
 KEPT = ("config.json", "vocabulary.json", "matcher.json", "summary.json")
 VARIANTS = {"df-gan": "clip"}  # of the others the default
 CHECKED = ("fid", "setting_accuracy")  # measured again in half precision
@@ -107,6 +116,7 @@ def pack(trained: Run, command: str, folder: str | Path | None = None, device: s
     config = trained.config
     place = Path(folder or SHIPPED) / config.world / config.system
     whole = trained.metrics if "seconds_per_image" in trained.metrics else evaluate_run(trained, device=device)
+    (place / "provenance.json").unlink(missing_ok=True)  # without it, what stands here is none: see `available`
     for name in KEPT:
         atomic_write(place / name, (trained.folder / name).read_bytes())
     state = {

@@ -1,14 +1,13 @@
 """The rule behind the verdicts, on simulated runs whose truth is known."""
 
 import gc
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from t2i_core import claims, evidence, systems, zoo
-from t2i_core.config import UserError
+from t2i_core import claims, evidence, systems
+from t2i_core.config import UserError, write_json
 
 
 def run(
@@ -320,15 +319,21 @@ def test_promises_hold_only_if_every_run_keeps_them():
         (9000, 50.0, "after 9,000 steps. Each:"),
     ],
 )
-def test_a_broken_promise_is_held_against_the_longer_training_that_is_shipped(monkeypatch, steps, limit, said):
-    longer = SimpleNamespace(summary={"steps": 9000}, metrics={"fid": {"value": 40.0}})
-    monkeypatch.setattr(zoo, "available", lambda: (("ratlip", "toy-scenes"),))
-    monkeypatch.setattr(zoo, "run", lambda system, world: longer)
+def test_a_broken_promise_is_held_against_the_longer_training_that_is_shipped(
+    tmp_path, monkeypatch, steps, limit, said
+):
+    monkeypatch.setattr(evidence, "SHIPPED", tmp_path)
+    longer = {"config": {"run": {"variant": "default"}}, "summary": {"steps": 9000}, "provenance": {}}
+    for name, content in (longer | {"metrics": {"fid": {"value": 40.0}}}).items():
+        write_json(tmp_path / "toy-scenes" / "ratlip" / f"{name}.json", content)
     names = [name.partition(" ") for name in claims.promises.ALL]
     kept = [run(n, v or "default", seed=1, fid=1.0, fid_untrained=2 * limit) for n, _, v in names if n != "ratlip"]
     broken = run("ratlip", seed=1, fid=60.0, fid_untrained=2 * limit) | {"steps": steps}
     why = judged([*kept, broken])["PROMISE-FID-SCENES"]["why"]
     assert why.startswith(f"Not kept by ratlip seed 1 {said}")
+    monkeypatch.setattr(evidence, "SHIPPED", tmp_path / "nowhere")
+    alone = judged([*kept, broken])["PROMISE-FID-SCENES"]["why"]
+    assert alone.startswith(f"Not kept by ratlip seed 1 after {steps:,} steps. Each:")
 
 
 def test_the_promise_of_all_systems_names_all_systems():
