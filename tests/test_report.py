@@ -247,6 +247,7 @@ def test_the_page_shows_every_number_with_interval_and_mark(made):
     assert "ours" in squeezed and "published" in squeezed and "not comparable" in squeezed
     assert "25.89 ± 0.47" in squeezed and "GR-GAN, Table 1" in squeezed
     assert "Pointing" in squeezed  # a metric nobody listed is shown too
+    assert "Time of the first seed" in squeezed
     assert "0.37" in squeezed and "reproduced" in squeezed
     for claim in claims.CLAIMS:
         assert claim.id in made.text and claim.statement in made.text
