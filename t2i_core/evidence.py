@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from t2i_core.config import SHIPPED
+from t2i_core.config import PROFILES, SHIPPED
 
 CONFIDENCE = 0.95
 MIN_SEEDS = 3
@@ -40,8 +40,11 @@ RULE = (
     "it."
 )
 
-# of findings that compare ablations: at mini those are brief
-BRIEF = {"mini": f"at mini the ablations are trained for fewer than {MIN_STEPS} steps"}
+BRIEF = {  # of findings that compare ablations, where a profile trains those briefly
+    p.name: f"at {p.name} the ablations are trained for fewer than {MIN_STEPS} steps"
+    for p in PROFILES.values()
+    if p.ablation_steps < MIN_STEPS
+}
 
 METRICS = {
     "fid": "FID",

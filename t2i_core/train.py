@@ -11,11 +11,9 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 
-import filelock
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +22,7 @@ from t2i_core.config import MADE_BY, RunConfig, UserError, atomic_write, profile
 from t2i_core.data import BatchStream, CaptionDataset, load, random_generator, training_set
 from t2i_core.manifest import dataset_hash
 from t2i_core.matcher import Matcher, write_weights
+from t2i_core.ownership import alone_in, finished
 from t2i_core.process import (
     average_gradients,
     device_name,
@@ -41,14 +40,6 @@ SETTLE_BATCHES = 16
 
 class NonFiniteLoss(FloatingPointError):
     """A loss term became NaN or infinite; the message names it, and the last good checkpoint is kept."""
-
-
-class OtherConfiguration(UserError):
-    """A folder holds a run of other settings than were asked for; ``said`` names those that differ."""
-
-    def __init__(self, folder: Path, said: str):
-        super().__init__(f"{folder} holds a run of another configuration ({said}): choose another folder")
-        self.said = said
 
 
 def train(config: RunConfig, run_dir: str | Path, device: str = "auto", show_progress: bool = True) -> Run:
@@ -70,7 +61,7 @@ def train(config: RunConfig, run_dir: str | Path, device: str = "auto", show_pro
     given = None if config.matcher is None else _given_matcher(config, dataset, accelerator)
     if accelerator.is_main_process:  # a folder that cannot be written to is heard of before the work, not after it
         atomic_write(folder / ".writable", b"").unlink()
-    with _alone_in(folder, accelerator) as waited:
+    with alone_in(folder, accelerator) as waited:
         if waited and (run := finished(config, folder)):
             return run
         p = profile(config.profile)
@@ -84,53 +75,6 @@ def train(config: RunConfig, run_dir: str | Path, device: str = "auto", show_pro
         ).to(accelerator.device)
         Loop(config, folder, system, dataset, accelerator).run(show_progress)
     return Run(folder)
-
-
-@contextmanager
-def _alone_in(folder: Path, accelerator) -> Iterator[bool]:
-    """Keep every other training out of the folder; the value says whether one had to be waited for.
-
-    Two notebooks may want the same run at the same time. The system frees the lock of a process that dies. The
-    processes of one training on several GPUs share a folder, and no lock.
-    """
-    if accelerator.num_processes > 1:
-        yield False
-        return
-    lock, waited = filelock.FileLock(folder / ".lock"), False
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        print(f"another process trains into {folder}: waiting for it", flush=True)
-        waited = True
-        lock.acquire()
-    try:
-        yield waited
-    finally:
-        lock.release()
-
-
-def finished(config: RunConfig, run_dir: str | Path) -> Run | None:
-    """The run in this folder if it is this very one and complete; a run of another configuration raises a UserError."""
-    config, run = config.resolve(), Run(run_dir)
-    done = _belongs(run.folder, config) and run.complete and run.summary["steps"] >= config.steps
-    return run if done else None
-
-
-def _belongs(folder: Path, config: RunConfig) -> bool:
-    """Is there a run of this configuration in the folder? More steps than before are the same run, gone on with."""
-    if not (folder / "config.json").exists():
-        return False
-    found, asked = Run(folder).config.to_dict(), json.loads(json.dumps(config.to_dict()))
-    for key in ("steps", "sample_every", "checkpoint_every", "log_every", "data", "matcher"):
-        del found[key], asked[key]
-    if Path(config.data).exists():  # the path may change, the content may not
-        asked["dataset"] = dataset_hash(config.data)
-        found["dataset"] = Run(folder).dataset_hash or asked["dataset"]
-    different = [key for key in asked if asked[key] != found[key]]
-    if different:
-        said = "; ".join(f"{key} is {found[key]!r} there and {asked[key]!r} here" for key in different)
-        raise OtherConfiguration(folder, said)
-    return True
 
 
 def _given_matcher(config: RunConfig, dataset: CaptionDataset, accelerator) -> Matcher:

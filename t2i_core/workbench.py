@@ -16,9 +16,10 @@ from t2i_core.config import MADE_BY, Profile, RunConfig, profile, project_root, 
 from t2i_core.data import CaptionDataset, load, training_set
 from t2i_core.matcher import Matcher
 from t2i_core.metrics.evaluate import UNTRAINED, evaluate_run
+from t2i_core.ownership import OtherConfiguration, finished
 from t2i_core.process import make_accelerator
 from t2i_core.runs import Run, progress
-from t2i_core.train import OtherConfiguration, finished, train
+from t2i_core.train import train
 from t2i_core.trainers import Request, train_side_by_side
 
 ALL_MEASURED = {UNTRAINED, "seconds_per_image", "text_to_image_r1"}  # of groups that no notebook asks for by themselves

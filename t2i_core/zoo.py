@@ -35,9 +35,9 @@ from t2i_core.config import (
 )
 from t2i_core.data import training_set
 from t2i_core.metrics.evaluate import evaluate_run
+from t2i_core.ownership import finished
 from t2i_core.process import make_accelerator
 from t2i_core.runs import Run, progress
-from t2i_core.train import finished
 from t2i_core.trainers import Request, train_side_by_side
 
 KEPT = ("config.json", "vocabulary.json", "matcher.json", "summary.json")

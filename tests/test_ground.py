@@ -24,7 +24,8 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 # The reading order. A module imports only from those before it; a package's modules stand where the package does.
 ORDER = (
-    "torchvision_ops config process runs captions manifest pictures picture_folder blocks data attention text_encoder "
+    "torchvision_ops config process runs captions manifest ownership pictures picture_folder blocks data attention "
+    "text_encoder "
     "image_encoder clip_tokens ssm "
     "alr lvr affine shuffle_attention memory matching matcher damsm clip clip_resnet itm encoders "
     "adversarial systems train metrics "
