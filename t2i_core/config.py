@@ -324,6 +324,11 @@ class RunConfig:
         return dataclasses.asdict(self)
 
 
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def project_root() -> Path:
     """The checkout that the working folder lies in (a notebook works in notebooks/), else the working folder itself."""
     here = Path.cwd()

@@ -19,7 +19,7 @@ import nbformat
 import psutil
 
 import t2i_core
-from t2i_core.config import MADE_BY, atomic_write
+from t2i_core.config import MADE_BY, atomic_write, cores
 from t2i_core.notebook_worker import GRACE
 
 KERNEL = "t2i-reproduce"
@@ -209,11 +209,6 @@ def wait_for(pids: list[int]) -> None:
             if WORKER in process.cmdline():
                 left.append(process)
     psutil.wait_procs(left, timeout=GRACE + 5)
-
-
-def cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _family(pid: int) -> list[psutil.Process]:

@@ -22,9 +22,9 @@ import filelock
 import nbformat
 
 import t2i_core
-from t2i_core.config import UserError, nearest
+from t2i_core.config import UserError, cores, nearest
 from t2i_core.config import profile as find_profile
-from t2i_core.notebook_jobs import Jobs, cores
+from t2i_core.notebook_jobs import Jobs
 from t2i_core.notebook_plan import Notebook, Plan
 from t2i_core.results import SEEDS
 

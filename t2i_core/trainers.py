@@ -1,28 +1,35 @@
-"""Processes that train one run after the other, each with one thread.
+"""Processes that train one run after the other, each with its share of the cores.
 
 For networks this small, several runs side by side are faster than one after the other with all threads; and a process
 that stays loads torch and transformers once, not for every run.
+
+Orders come on a process's standard input. When that ends, because the parent closed it or was killed, a training is
+interrupted as by Ctrl-C: it finishes its step, leaves a checkpoint, and no process outlives what it works for.
 """
 
 from __future__ import annotations
 
+import _thread
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
 
-from t2i_core.config import RunConfig, UserError, write_json
+from t2i_core.config import RunConfig, UserError, cores, write_json
 from t2i_core.metrics.evaluate import evaluate_run
 from t2i_core.train import train
 
 # each library counts its own threads; two processes with two threads each on two cores wait for one another
 THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+GRACE = 20.0  # seconds for a step of training and its checkpoint
 
 
 class Request(NamedTuple):
@@ -36,7 +43,8 @@ class Request(NamedTuple):
 class Trainer:
     """One such process. What a run prints goes into its folder, as output.log."""
 
-    def __init__(self):
+    def __init__(self, threads: int = 1):
+        self.threads = threads
         self.process: subprocess.Popen | None = None
 
     def train(self, request: Request, device: str) -> None:
@@ -46,10 +54,15 @@ class Trainer:
         write_json(folder / "request.json", config.to_dict())
         with open(log, "w") as said:
             if self.process is None:
-                command, one_thread = [sys.executable, "-m", __name__], dict.fromkeys(THREAD_LIMITS, "1")
-                pipe = subprocess.PIPE
+                limits = dict.fromkeys(THREAD_LIMITS, str(self.threads))
                 self.process = subprocess.Popen(
-                    command, stdin=pipe, stdout=pipe, stderr=said, env=os.environ | one_thread, text=True
+                    [sys.executable, "-m", __name__],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=said,
+                    env=os.environ | limits,
+                    text=True,
+                    start_new_session=True,  # Ctrl-C reaches it by its standard input, once
                 )
         order = {"config": config.to_dict(), "folder": str(folder), "device": device, "log": str(log)}
         order["measure"] = measure
@@ -64,15 +77,25 @@ class Trainer:
             raise UserError(f"training {config.system} ({config.variant}) failed; the end of {log}:\n{tail}")
 
     def stop(self) -> None:
-        """End it, in the middle of a run too."""
-        if self.process is not None:
-            self.process.terminate()
+        """End it; in the middle of a run, after the step and its checkpoint."""
+        if self.process is None:
+            return
+        with suppress(OSError):  # it may have died with an order unread
+            self.process.stdin.close()
+        try:
+            self.process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
             self.process.wait()
 
 
 def train_side_by_side(asked: Sequence[Request], device: str, jobs: int) -> None:
-    """Train runs into their folders, ``jobs`` at a time. One that fails stops all others and raises a UserError."""
-    trainers = [Trainer() for _ in range(min(jobs, len(asked)))]
+    """Train runs into their folders, ``jobs`` at a time, which share the cores (or the threads this process may use).
+
+    One that fails stops all others and raises a UserError.
+    """
+    count = min(jobs, len(asked))
+    trainers = [Trainer(max(1, usable_threads() // count)) for _ in range(count)]
     free: SimpleQueue[Trainer] = SimpleQueue()
     for trainer in trainers:
         free.put(trainer)
@@ -100,11 +123,20 @@ def train_side_by_side(asked: Sequence[Request], device: str, jobs: int) -> None
             trainer.stop()
 
 
+def usable_threads() -> int:
+    """The cores, or fewer where somebody has set a limit, as a reproduction does for its notebooks."""
+    limit = os.environ.get(THREAD_LIMITS[0], "")
+    return min(cores(), int(limit)) if limit.isdecimal() else cores()
+
+
 def serve() -> None:
     """A trainer's own side: an order a line comes in, "done" goes out after each; the first failure ends it."""
     answers = os.dup(1)
-    for line in sys.stdin:
-        order = json.loads(line)
+    orders: SimpleQueue[dict | None] = SimpleQueue()
+    at_work = threading.Event()
+    threading.Thread(target=_listen, args=(orders, at_work), daemon=True).start()
+    while order := orders.get():
+        at_work.set()
         with open(order["log"], "a") as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
@@ -112,8 +144,20 @@ def serve() -> None:
         if order["measure"]:
             evaluate_run(run, device=order["device"])
         sys.stdout.flush()
+        at_work.clear()
         os.write(answers, b"done\n")
 
 
+def _listen(orders: SimpleQueue[dict | None], at_work: threading.Event) -> None:
+    """Pass orders on; at the end of standard input say that nothing follows, and interrupt what is being trained."""
+    with open(os.dup(0), "rb", buffering=0) as source:  # sys.stdin's buffer may not be waited for as Python ends
+        for line in source:
+            orders.put(json.loads(line))
+    orders.put(None)
+    if at_work.is_set():
+        _thread.interrupt_main()
+
+
 if __name__ == "__main__":
-    serve()
+    with suppress(KeyboardInterrupt):
+        serve()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from t2i_core.blocks import resize
 from t2i_core.captions import Vocabulary
-from t2i_core.config import UserError
+from t2i_core.config import UserError, cores
 from t2i_core.data import CaptionDataset
 from t2i_core.manifest import read_manifest
 from t2i_core.metrics.accuracy import all_images
@@ -104,8 +103,7 @@ def _each(root: Path, names: list[str], resolution: int):
     """What was read of each picture, or why nothing was, in the order of ``names``."""
     from tqdm import tqdm
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ThreadPoolExecutor(min(4, cores)) as pool:  # decoding releases the interpreter's lock
+    with ThreadPoolExecutor(min(4, cores())) as pool:  # decoding releases the interpreter's lock
         found = pool.map(partial(_read, root, resolution), names)
         yield from tqdm(found, "reading", len(names), leave=False, disable=None)  # no bar where nobody watches
 
