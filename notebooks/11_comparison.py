@@ -242,7 +242,10 @@ teaching.picture_rows(rows, captions, width=1.1)
 # pictures that resemble each other more than their captions do are what section 7 calls collapse.
 #
 # And after longer trainings? The package ships one of each system. **These weights are loaded, not trained here**
-# (`make zoo` trains them anew), and every number from section 4 on is of the trainings above, not of these:
+# (`make zoo` trains them anew), and every number from section 4 on is of the trainings above, not of these. Ten of them
+# have the same number of steps. DM-GAN was trained to do as it is told, by a recipe of its own
+# ([`zoo.RECIPES`](../t2i_core/zoo.py)): more steps, the published weight of the matching loss, wider discriminators, and
+# mismatched captions, as in its published code:
 
 # %%
 shipped = {name: zoo.run(system) for name, (system, _) in shown.items()}

@@ -254,8 +254,8 @@ def zoo(
     systems: Annotated[tuple[str, ...], shown("all", "NAME ...")] = (),
     world: str = RunConfig.world,
     profile: str = RunConfig.profile,
-    steps: Whole = 6000,
-    matcher_steps: Whole = 4000,
+    steps: Annotated[int | None, shown("6000, and more of the best", "INT")] = None,
+    matcher_steps: int = 4000,
     seed: int = 0,
     jobs: int = 2,
     out: str = "runs/zoo",
@@ -267,7 +267,7 @@ def zoo(
         systems: Only these.
         world: What they draw; `t2i prepare` has prepared it.
         profile: Image sizes and widths.
-        steps: Training steps of each system.
+        steps: Training steps of every system.
         matcher_steps: Training steps of each matching model that reads for them.
         seed: Of weights, batches and noise.
         jobs: Trainings side by side, on a CPU.

@@ -15,8 +15,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from safetensors.torch import load_file
 from safetensors.torch import save as save_safetensors
@@ -38,10 +40,31 @@ from t2i_core.metrics.evaluate import evaluate_run
 from t2i_core.ownership import finished
 from t2i_core.process import make_accelerator
 from t2i_core.runs import Run, progress
+from t2i_core.systems.attngan import PUBLISHED_LAMBDA
 from t2i_core.trainers import Request, train_side_by_side
 
 KEPT = ("config.json", "vocabulary.json", "matcher.json", "summary.json")
 VARIANTS = {"df-gan": "clip"}  # of the others the default
+STEPS = 6000
+
+
+class Recipe(NamedTuple):
+    """How the zoo trains a system where it is not by its profile: steps, and settings of the `RunConfig`."""
+
+    steps: int = STEPS
+    settings: Mapping[str, Any] = MappingProxyType({})
+
+
+# One system is trained to draw what it is told as well as two cores can teach it in an evening. The recipe was found by
+# going on from 10,000 steps of the plain DM-GAN for 2,000 more: place accuracy came to 0.34 as it was, to 0.43 with
+# mismatched captions (the published code's) and to 0.40 with more weight on the matching loss (here the published one).
+# Discriminators twice as wide are ahead at equal steps, and cost a fifth more time.
+RECIPES = {
+    "dm-gan": Recipe(
+        34_000,
+        {"variant": "mismatch", "ema": 0.999, "switches": {"lambda_damsm": PUBLISHED_LAMBDA, "ndf": 32}},
+    ),
+}
 CHECKED = ("fid", "setting_accuracy")  # measured again in half precision
 
 
@@ -71,7 +94,7 @@ def build(
     names: Sequence[str] | None = None,
     world: str = "toy-scenes",
     profile_name: str = "mini",
-    steps: int = 6000,
+    steps: int | None = None,
     matcher_steps: int = 4000,
     seed: int = 0,
     jobs: int = 2,
@@ -79,8 +102,8 @@ def build(
 ) -> list[Path]:
     """Train ``names`` (default: all systems) on ``world`` in ``out`` and pack each into ``folder`` (the package's).
 
-    What is finished in ``out`` is not trained again. Returns the packed folders. Raises UserError for unknown names and
-    a dataset that is not prepared.
+    ``steps`` is of every system; without it, `RECIPES` says. What is finished in ``out`` is not trained again. Returns
+    the packed folders. Raises UserError for unknown names and a dataset that is not prepared.
     """
     chosen = [nearest(name, systems.available(), "system") for name in names or systems.available()]
     p = dataclasses.replace(
@@ -88,24 +111,41 @@ def build(
     )
     data, processor = data_root() / default_folder(world, p), make_accelerator(device).device
     dataset = training_set(data, p.resolutions, processor)
-    matchers = {}
-    for kind in dict.fromkeys(systems.matcher_kind(name, VARIANTS.get(name, "default")) for name in chosen):
-        matchers[kind] = Path(out) / f"{kind}-{world}-s{seed}"
+    configs = {name: planned(name, world, profile_name, data, steps, seed) for name in chosen}
+    kinds = {name: systems.matcher_kind(name, config.variant, config.switches) for name, config in configs.items()}
+    matchers = {kind: Path(out) / f"{kind}-{world}-s{seed}" for kind in dict.fromkeys(kinds.values())}
+    for kind, place in matchers.items():
         title = encoders.KINDS[kind].title
         base = Path(out) / f"clip-{world}-s{seed}"
-        encoders.trained(kind, dataset, matchers[kind], p, seed, lambda n, title=title: progress(n, title), base)
-    wanted = []
-    for name in chosen:
-        variant = VARIANTS.get(name, "default")
-        config = RunConfig(
-            system=name, variant=variant, world=world, data=str(data), profile=profile_name, seed=seed, steps=steps,
-            matcher=str(matchers[systems.matcher_kind(name, variant)]),
-        )  # fmt: skip
-        wanted.append(Request(config, Path(out) / f"{name}-{variant}-{world}-s{seed}", measure=True))
+        encoders.trained(kind, dataset, place, p, seed, lambda n, title=title: progress(n, title), base)
+    wanted = [
+        Request(
+            dataclasses.replace(config, matcher=str(matchers[kinds[name]])),
+            Path(out) / f"{name}-{config.variant}-{world}-s{seed}",
+            measure=True,
+        )
+        for name, config in configs.items()
+    ]
     missing = [request for request in wanted if not finished(request.config, request.folder)]
     train_side_by_side(missing, device, jobs if processor.type == "cpu" else 1)
-    made = f"t2i zoo --world {world} --profile {profile_name} --steps {steps} --matcher-steps {matcher_steps}"
-    return [pack(Run(request.folder), f"{made} --seed {seed}", folder, device) for request in wanted]
+    made = f"t2i zoo --world {world} --profile {profile_name}" + (f" --steps {steps}" if steps else "")
+    made += f" --matcher-steps {matcher_steps} --seed {seed}"
+    return [pack(Run(r.folder), f"{made} --systems {r.config.system}", folder, device) for r in wanted]
+
+
+def planned(name: str, world: str, profile_name: str, data: str | Path, steps: int | None, seed: int) -> RunConfig:
+    """The run of a system as the zoo trains it: by its recipe, or for so many ``steps`` where they are given."""
+    recipe = RECIPES.get(name, Recipe())
+    settings = {"variant": VARIANTS.get(name, "default")} | dict(recipe.settings)
+    return RunConfig(
+        system=name,
+        world=world,
+        data=str(data),
+        profile=profile_name,
+        seed=seed,
+        steps=steps or recipe.steps,
+        **settings,
+    )
 
 
 def pack(trained: Run, command: str, folder: str | Path | None = None, device: str = "auto") -> Path:

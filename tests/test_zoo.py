@@ -89,6 +89,25 @@ def test_the_zoo_is_trained_and_packed_by_one_call_that_goes_on(tiny_scenes, tmp
         zoo.build(tmp_path / "runs", tmp_path / "zoo", **(options | {"names": ["cgn"]}))
 
 
+def test_a_recipe_names_known_settings_and_gives_way_to_the_steps_that_are_asked_for(tmp_path):
+    for name, recipe in zoo.RECIPES.items():
+        config = zoo.planned(name, "toy-scenes", "mini", tmp_path, None, 0).resolve()
+        assert config.steps == recipe.steps > zoo.STEPS
+        systems.configure(name, PROFILES["mini"], config.variant, config.switches)
+        assert zoo.planned(name, "toy-scenes", "mini", tmp_path, 7, 0).steps == 7
+    assert zoo.planned("df-gan", "toy-scenes", "mini", tmp_path, None, 0).variant == "clip"
+    assert zoo.planned("cgan", "toy-scenes", "mini", tmp_path, None, 0).steps == zoo.STEPS
+
+
+@pytest.mark.parametrize("pair", zoo.available(), ids="-".join)
+def test_what_is_shipped_is_what_the_zoo_would_train(pair):
+    found = zoo.run(*pair).config
+    asked = zoo.planned(*pair, found.profile, found.data, None, found.seed).resolve()
+    assert {k: v for k, v in found.to_dict().items() if not k.endswith("_every")} == {
+        k: v for k, v in asked.to_dict().items() if not k.endswith("_every")
+    }
+
+
 @pytest.mark.parametrize("pair", zoo.available(), ids="-".join)
 def test_what_is_shipped_draws(pair):
     run = zoo.run(*pair)
