@@ -761,8 +761,10 @@ rows |= {f"{name}, {run.summary['steps']} steps": draw(run.system(), titles, see
 teaching.picture_rows(rows, titles)
 
 # %% [markdown]
-# Now things have bodies and colours. In these weights DM-GAN's have the named colour most often, GR-GAN's least
-# (notebook [11](11_comparison.ipynb) has the shares): one training each, so no verdict on a method.
+# Now things have bodies and colours. DM-GAN's weights are of a longer training with a recipe of its own
+# ([`zoo.RECIPES`](../t2i_core/zoo.py)), and show what more steps bring; AttnGAN's and GR-GAN's were trained alike, and
+# AttnGAN's things have the named colour more often (notebook [11](11_comparison.ipynb) has the shares). One training each,
+# so no verdict on a method.
 #
 # How a GR-GAN picture comes about, in the training of this notebook:
 
