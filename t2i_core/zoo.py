@@ -127,6 +127,7 @@ def build(
         for name, config in configs.items()
     ]
     missing = [request for request in wanted if not finished(request.config, request.folder)]
+    missing.sort(key=lambda request: -request.config.steps)  # the longest first, so that none is left to train alone
     train_side_by_side(missing, device, jobs if processor.type == "cpu" else 1)
     made = f"t2i zoo --world {world} --profile {profile_name}" + (f" --steps {steps}" if steps else "")
     made += f" --matcher-steps {matcher_steps} --seed {seed}"

@@ -28,6 +28,21 @@ def test_a_cell_that_fails_ends_the_wait_and_is_quoted(lab):
         page.run_all()
 
 
+def test_what_the_lab_dropped_is_chosen_again_and_only_once(lab, monkeypatch):
+    path = lab.server.project / "notebooks" / "dropped.ipynb"
+    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+    notebook.cells = [nbformat.v4.new_markdown_cell("# Dropped"), nbformat.v4.new_code_cell("6 * 7")]
+    nbformat.write(notebook, path)
+    page = lab.open(path.name)
+    choose, chosen = page._choose_run_all, []
+    monkeypatch.setattr(page, "_choose_run_all", lambda: chosen.append(1) or (len(chosen) == 2 and choose()))
+    page.run_all()
+    assert len(chosen) == 2 and "42" in page.cell("6 * 7").locator(".jp-OutputArea").inner_text()
+    monkeypatch.setattr(page, "_choose_run_all", lambda: chosen.append(1))
+    with pytest.raises(AssertionError, match="still to run after 1 s"):
+        page.run_all(timeout=1000)
+
+
 def test_an_error_in_the_console_is_kept(browser, tmp_path):
     with browser.new_context() as context:
         page = NotebookPage(context.new_page(), tmp_path)
