@@ -65,15 +65,18 @@ class NotebookPage:
     def run_all(self, timeout: float = LOADED) -> None:
         """Run > Run All Cells, as a reader would; ends when every cell has run, and fails where one did not.
 
-        While it connects to a kernel for good, JupyterLab may drop what it was asked to run, and shows an idle kernel
-        beside cells without a number. A reader chooses the menu again, and so does this, once.
+        While it connects to a kernel for good, on a busy machine, JupyterLab may drop what it was asked to run, or ask
+        which kernel is meant. A reader answers, or chooses the menu again, and so does this, twice.
         """
         before = dict(enumerate(self._prompts()))
-        self._choose_run_all()
-        with suppress(NothingRan):
-            return self._wait_for_cells(before, timeout, DROPPED)
-        self._choose_run_all()
-        self._wait_for_cells(before, timeout)
+        which_kernel = self.page.locator(".jp-Dialog").get_by_role("button", name="Select", exact=True)
+        for patience in (DROPPED, DROPPED, math.inf):
+            if which_kernel.count():
+                which_kernel.click()
+            else:
+                self._choose_run_all()
+            with suppress(NothingRan):
+                return self._wait_for_cells(before, timeout, patience)
 
     def _choose_run_all(self) -> None:
         self.page.get_by_role("menuitem", name="Run", exact=True).click()
