@@ -28,7 +28,7 @@ def test_a_cell_that_fails_ends_the_wait_and_is_quoted(lab):
         page.run_all()
 
 
-def test_what_the_lab_dropped_is_chosen_again_and_only_once(lab, monkeypatch):
+def test_what_the_lab_dropped_is_chosen_again(lab, monkeypatch):
     path = lab.server.project / "notebooks" / "dropped.ipynb"
     notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
     notebook.cells = [nbformat.v4.new_markdown_cell("# Dropped"), nbformat.v4.new_code_cell("6 * 7")]
