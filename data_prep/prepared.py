@@ -32,7 +32,7 @@ from PIL import Image as PillowImage
 from tqdm import tqdm
 
 from data_prep.place import building, explained, put_in_place, refuse_foreign, restore
-from t2i_core.config import UserError
+from t2i_core.config import UserError, cores
 from t2i_core.manifest import FORMAT, MANIFEST, SPLITS, Manifest, read_manifest, sha256, verify
 
 __all__ = ["cores", "encode_png", "is_current", "mapped", "read_manifest", "verify", "write"]
@@ -125,11 +125,6 @@ def encode_png(image: PillowImage.Image) -> dict[str, bytes]:
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=6)
     return {"bytes": buffer.getvalue()}
-
-
-def cores() -> int:
-    """The CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def mapped(function: Callable[[Any], Any], items: Iterable[Any], workers: int | None = None) -> Iterator[Any]:

@@ -14,7 +14,7 @@ from data_prep import prepared
 from data_prep.toyworld import birds, faces, flowers, scenes
 from data_prep.toyworld.scene import TEST_STREAM, Scene
 from data_prep.toyworld.species import FREE, FREE_RULE, SPLIT, check_drawn
-from t2i_core.config import UserError, nearest
+from t2i_core.config import UserError, cores, nearest
 
 _MODULES = {module.NAME: module for module in (scenes, birds, flowers, faces)}
 WORLDS: tuple[str, ...] = tuple(_MODULES)
@@ -75,7 +75,7 @@ def prepare(
         attributes=module.ATTRIBUTES,
         parts=module.PARTS,
         totals=counts,
-        workers=prepared.cores(),
+        workers=cores(),
     )
 
 
