@@ -19,6 +19,8 @@ from pathlib import Path
 
 SHIPPED = Path(__file__).resolve().parent / "weights" / "zoo"  # the trained systems that come with the package
 STALE = "stale"  # the folder of what other code left in a run folder: nothing is deleted
+# each library counts its own threads; two processes with two threads each on two cores wait for one another
+THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 MADE_BY = "T2I_NOTEBOOK"  # the environment variable by which a reproduction tells what its notebooks leave
 
 

@@ -19,7 +19,7 @@ import nbformat
 import psutil
 
 import t2i_core
-from t2i_core.config import MADE_BY, atomic_write, cores
+from t2i_core.config import MADE_BY, THREAD_LIMITS, atomic_write, cores
 from t2i_core.notebook_worker import GRACE
 
 KERNEL = "t2i-reproduce"
@@ -134,7 +134,7 @@ class Jobs:
         """Execute a notebook in a process of its own, with so many threads for torch and every other library."""
         work, log = self.out / ".work" / f"{name}.ipynb", self.out / "logs" / f"{name}.log"
         work.unlink(missing_ok=True)
-        limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+        limits = dict.fromkeys(THREAD_LIMITS, str(threads))
         order = {
             "input": str(self.source / f"{name}.ipynb"),
             "output": str(work),

@@ -23,12 +23,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
 
-from t2i_core.config import RunConfig, UserError, cores, write_json
+from t2i_core.config import THREAD_LIMITS, RunConfig, UserError, cores, write_json
 from t2i_core.metrics.evaluate import evaluate_run
 from t2i_core.train import train
 
-# each library counts its own threads; two processes with two threads each on two cores wait for one another
-THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 GRACE = 20.0  # seconds for a step of training and its checkpoint
 
 
