@@ -13,7 +13,8 @@ After the test, an error in the browser's console fails it, and what the browser
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import chromium
@@ -65,17 +66,37 @@ class OpenLab:
         page = NotebookPage(self.context.new_page(), self.artefacts)
         self.pages.append(page)
         page.page.goto(f"{self.server.url}{address}?token={self.server.token}")
-        return page.wait_until_ready()
+        page.wait_until_ready()
+        # JupyterLab shows a kernel at rest before there is one, and then drops what it is asked to run
+        while page.path not in self.connected():
+            page.page.wait_for_timeout(100)
+        return page
+
+    def connected(self) -> list[str]:
+        """The notebooks whose kernel some page listens to."""
+        return [session["path"] for session in self.server.sessions() if session["kernel"]["connections"]]
 
 
 @pytest.fixture
-def lab(server, browser, request) -> Iterator[OpenLab]:
-    """JupyterLab in a fresh browser. A test that leaves an error in the console fails."""
-    name = re.sub(r"\W+", "-", request.node.name).strip("-")
-    with browser.new_context(viewport=SIZE) as context:
-        opened = OpenLab(server, context, ARTEFACTS / name)
+def reader(server, browser) -> Callable:
+    """Opens JupyterLab in a fresh browser, as if nobody had used it before; an error in its console is raised."""
+
+    @contextmanager
+    def arrives(artefacts: Path) -> Iterator[OpenLab]:
+        server.forget()
+        with browser.new_context(viewport=SIZE) as context:
+            opened = OpenLab(server, context, artefacts)
+            yield opened
+            for number, page in enumerate(opened.pages, start=1):
+                page.screenshot(f"end-{number}")
+            errors = [error for page in opened.pages for error in page.errors]
+        assert not errors, "the browser's console has errors:\n" + "\n".join(errors)
+
+    return arrives
+
+
+@pytest.fixture
+def lab(reader, request) -> Iterator[OpenLab]:
+    """JupyterLab as one reader opens it. A test that leaves an error in the console fails."""
+    with reader(ARTEFACTS / re.sub(r"\W+", "-", request.node.name).strip("-")) as opened:
         yield opened
-        for number, page in enumerate(opened.pages, start=1):
-            page.screenshot(f"end-{number}")
-        errors = [error for page in opened.pages for error in page.errors]
-    assert not errors, "the browser's console has errors:\n" + "\n".join(errors)

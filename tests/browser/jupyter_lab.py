@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import time
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import psutil
@@ -106,12 +108,33 @@ class Lab:
             time.sleep(0.1)
         raise RuntimeError(f"JupyterLab did not start:\n{self.log()[-4000:]}")
 
-    def ask(self, url: str, body: dict | None = None) -> dict:
-        """What the server's API says at an address; with a body, what it says to that (POST)."""
+    def ask(self, url: str, body: dict | None = None, method: str | None = None) -> Any:
+        """What the server's API says at an address; with a body, what it says to that (POST). None for no words."""
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(url, data, headers={"Authorization": f"token {self.token}"})
+        request = urllib.request.Request(url, data, {"Authorization": f"token {self.token}"}, method=method)
         with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
+            return json.loads(answer.read() or "null")
+
+    def sessions(self) -> list[dict]:
+        """The notebooks that have a kernel, as the server's API tells them."""
+        return self.ask(self.url + "api/sessions")
+
+    def forget(self) -> None:
+        """Be as at the start, for the next reader: no kernel at work, no tab that opens again by itself.
+
+        JupyterLab opens what stood open when it was left. A notebook that comes back so may lie over the one that a
+        test asked for, and take its Run All Cells.
+        """
+        for session in self.sessions():
+            self.ask(f"{self.url}api/sessions/{session['id']}", method="DELETE")
+        shutil.rmtree(self.home / "workspaces", ignore_errors=True)
+
+    def write(self, name: str, title: str, *code: str) -> str:
+        """A notebook with a heading and these code cells, among the others; its name, to open it by."""
+        notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+        notebook.cells = [nbformat.v4.new_markdown_cell(f"# {title}"), *map(nbformat.v4.new_code_cell, code)]
+        nbformat.write(notebook, self.project / "notebooks" / name)
+        return name
 
     def log(self) -> str:
         return (self.home / "lab.log").read_text(errors="replace")

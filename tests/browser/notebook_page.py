@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 import re
 import time
-from contextlib import suppress
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 from PIL import Image
@@ -17,11 +16,6 @@ from playwright.sync_api import ConsoleMessage, Locator, Page, expect
 LOADED = 120_000  # milliseconds for JupyterLab's page, its kernel, a cell; a machine that runs other tests is slow
 TRACEBACK = "Traceback (most recent call last)"  # JupyterLab marks an error's output in no other way
 EXECUTED = re.compile(r"^\[\d+\]:?$")
-DROPPED = 10_000  # milliseconds of an idle kernel beside cells that were to run
-
-
-class NothingRan(Exception):
-    """The kernel waits for work, and the cells stand as they did before."""
 
 
 class NotebookPage:
@@ -38,6 +32,11 @@ class NotebookPage:
             self.errors.append(f"{message.text} ({message.location.get('url', '')})")
 
     # ------------------------------------------------------------ the notebook
+
+    @property
+    def path(self) -> str:
+        """Where the server has this notebook, by the page's address."""
+        return unquote(urlsplit(self.page.url).path.partition("/lab/tree/")[2])
 
     @property
     def notebook(self) -> Locator:
@@ -63,24 +62,11 @@ class NotebookPage:
         return self.code_cells.filter(has=self.page.locator(".jp-InputArea", has_text=text)).first
 
     def run_all(self, timeout: float = LOADED) -> None:
-        """Run > Run All Cells, as a reader would; ends when every cell has run, and fails where one did not.
-
-        While it connects to a kernel for good, on a busy machine, JupyterLab may drop what it was asked to run, or ask
-        which kernel is meant. A reader answers, or chooses the menu again, and so does this, twice.
-        """
-        before = dict(enumerate(self._prompts()))
-        which_kernel = self.page.locator(".jp-Dialog").get_by_role("button", name="Select", exact=True)
-        for patience in (DROPPED, DROPPED, math.inf):
-            if which_kernel.count():
-                which_kernel.click()
-            else:
-                self._choose_run_all()
-            with suppress(NothingRan):
-                return self._wait_for_cells(before, timeout, patience)
-
-    def _choose_run_all(self) -> None:
+        """Run > Run All Cells, as a reader would; ends when every cell has run, and fails where one did not."""
+        before = self._prompts()
         self.page.get_by_role("menuitem", name="Run", exact=True).click()
         self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        self._wait_for_cells(dict(enumerate(before)), timeout)
 
     def run_cell(self, text: str, timeout: float = LOADED) -> Locator:
         """Run the code cell whose source has ``text``, with Shift+Enter, and give it back."""
@@ -95,23 +81,15 @@ class NotebookPage:
     def _prompts(self) -> list[str]:
         return [prompt.strip() for prompt in self.code_cells.locator(".jp-InputPrompt").all_inner_texts()]
 
-    def _wait_for_cells(self, before: dict[int, str], timeout: float, patience: float = math.inf) -> None:
-        """Until these cells have a number that they did not have before; an error ends the wait.
-
-        Raises NothingRan where the kernel has stood idle beside unchanged cells for ``patience`` milliseconds.
-        """
+    def _wait_for_cells(self, before: dict[int, str], timeout: float) -> None:
+        """Until these cells have a number that they did not have before; an error ends the wait."""
         failed = self.notebook.locator(".jp-OutputArea-output", has_text=TRACEBACK)
-        status = self.notebook.locator(".jp-Notebook-ExecutionIndicator")
-        end, open_cells, unchanged_since = time.monotonic() + timeout / 1000, before, time.monotonic()
+        end, open_cells = time.monotonic() + timeout / 1000, before
         while open_cells and time.monotonic() < end:
             self.page.wait_for_timeout(100)  # lets the browser's events come in, which a sleep would not
             assert not failed.count(), failed.first.inner_text()
             now = self._prompts()
             open_cells = {k: now[k] for k, old in before.items() if now[k] == old or not EXECUTED.match(now[k])}
-            if open_cells != before or status.get_attribute("data-status") != "idle":
-                unchanged_since = time.monotonic()
-            elif time.monotonic() - unchanged_since > patience / 1000:
-                raise NothingRan(before)
         assert not open_cells, f"still to run after {timeout / 1000:.0f} s: {open_cells}"
         assert not failed.count(), failed.first.inner_text()
 

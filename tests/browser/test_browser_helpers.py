@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 
 import chromium
-import nbformat
 import numpy as np
 import psutil
 import pytest
@@ -16,31 +15,23 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 
 def test_a_cell_that_fails_ends_the_wait_and_is_quoted(lab):
-    path = lab.server.project / "notebooks" / "broken.ipynb"
-    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
-    notebook.cells = [nbformat.v4.new_markdown_cell("# Broken")]
-    notebook.cells += [nbformat.v4.new_code_cell(code) for code in ("answer = 6 * 7\nanswer", "1 / 0", "answer")]
-    nbformat.write(notebook, path)
-    page = lab.open(path.name)
+    page = lab.open(lab.server.write("broken.ipynb", "Broken", "answer = 6 * 7\nanswer", "1 / 0", "answer"))
     assert "42" in page.run_cell("6 * 7").locator(".jp-OutputArea").inner_text()
     page.run_cell("6 * 7")  # a second time: not finished before it has begun
     with pytest.raises(AssertionError, match="ZeroDivisionError"):
         page.run_all()
 
 
-def test_what_the_lab_dropped_is_chosen_again(lab, monkeypatch):
-    path = lab.server.project / "notebooks" / "dropped.ipynb"
-    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
-    notebook.cells = [nbformat.v4.new_markdown_cell("# Dropped"), nbformat.v4.new_code_cell("6 * 7")]
-    nbformat.write(notebook, path)
-    page = lab.open(path.name)
-    choose, chosen = page._choose_run_all, []
-    monkeypatch.setattr(page, "_choose_run_all", lambda: chosen.append(1) or (len(chosen) == 2 and choose()))
-    page.run_all()
-    assert len(chosen) == 2 and "42" in page.cell("6 * 7").locator(".jp-OutputArea").inner_text()
-    monkeypatch.setattr(page, "_choose_run_all", lambda: chosen.append(1))
-    with pytest.raises(AssertionError, match="still to run after 1 s"):
-        page.run_all(timeout=1000)
+def test_a_reader_finds_no_tab_and_no_kernel_of_the_one_before(server, reader, tmp_path):
+    for name in ("first.ipynb", "second.ipynb"):
+        server.write(name, "A notebook", "6 * 7")
+        with reader(tmp_path) as lab:
+            page = lab.open(name)
+            page.run_all()
+            assert page.page.locator(".jp-NotebookPanel").count() == 1
+            assert lab.connected() == [session["path"] for session in server.sessions()] == [f"notebooks/{name}"]
+            while name not in "".join(path.read_text() for path in (server.home / "workspaces").glob("*")):
+                page.page.wait_for_timeout(100)  # until JupyterLab has noted what stands open
 
 
 def test_an_error_in_the_console_is_kept(browser, tmp_path):

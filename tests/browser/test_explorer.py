@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import nbformat
 import numpy as np
 import pytest
 from notebook_page import LOADED, changed_share
@@ -19,12 +18,8 @@ def explorer(lab, tiny_run):
 
 
 def opened(lab, name, arguments, caption):
-    path = lab.server.project / "notebooks" / f"{name}.ipynb"
-    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
     code = f"from t2i_core import explore\nexplore.caption_explorer({arguments})"
-    notebook.cells = [nbformat.v4.new_markdown_cell("# Explorer"), nbformat.v4.new_code_cell(code)]
-    nbformat.write(notebook, path)
-    page = lab.open(path.name)
+    page = lab.open(lab.server.write(f"{name}.ipynb", "Explorer", code))
     page.run_all()
     expect(pictures(page).first).to_be_visible(timeout=LOADED)
     expect(said(page)).to_contain_text(caption)
