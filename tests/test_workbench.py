@@ -82,7 +82,7 @@ def test_side_by_side_is_as_in_turn(bench, tiny_scenes, tmp_path, capsys, monkey
     assert [run.folder for run in together] == [bench.run_folder(*pair) for pair in PAIRS]
     for ours, theirs in zip(together, alone, strict=True):
         assert_same_run(ours.folder, theirs.folder)
-        assert ours.summary["device"].endswith("1 threads)")
+        assert ours.summary["device"].endswith(" 1 thread)")
     assert {f"trained {system} ({variant})" for system, variant in PAIRS} <= set(capsys.readouterr().out.splitlines())
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("it starts a process for nothing"))
     assert [run.folder for run in bench.trained_side_by_side(PAIRS, jobs=2, **FEW)] == [run.folder for run in together]

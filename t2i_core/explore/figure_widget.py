@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import io
 
 from torch import Tensor
 
 from t2i_core.alr import split_residual
 from t2i_core.config import UserError
+from t2i_core.explore.page import alert
 
 
 def hard_share(theta: Tensor, theta_real: Tensor, gamma: float, mask: Tensor) -> float:
@@ -46,7 +46,7 @@ def figure_explorer(draw, **controls):
             picture.value = png(draw(**{name: control.value for name, control in controls.items()}))
             message.value = ""
         except UserError as error:
-            message.value = f"<p role='alert'>{html.escape(str(error))}</p>"
+            message.value = alert(str(error))
 
     for control in controls.values():
         if hasattr(control, "continuous_update"):

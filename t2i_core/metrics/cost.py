@@ -17,7 +17,7 @@ import torch
 from scipy.stats import binom
 from torch import nn
 
-from t2i_core.config import UserError
+from t2i_core.config import UserError, cores
 from t2i_core.metrics.stats import CONFIDENCE, Value
 from t2i_core.process import device_name
 from t2i_core.systems.base import System
@@ -146,7 +146,7 @@ def _now(device: torch.device) -> float:
 
 def _load() -> dict[str, float]:
     """How busy the machine is; nested in a protocol, because it is found and not chosen."""
-    load = {"cores": os.cpu_count() or 1}
+    load = {"cores": cores()}
     return load | ({"load_average": round(os.getloadavg()[0], 2)} if hasattr(os, "getloadavg") else {})
 
 
