@@ -276,7 +276,10 @@ def zoo(
     """
     at_least_zero(seed=seed)
     from t2i_core.explore.gallery import draw_gallery
+    from t2i_core.explore.words import EXAMPLES
     from t2i_core.zoo import build
+
+    nearest(world, EXAMPLES, "world")  # whose gallery can be drawn
 
     sizes = {"steps": steps, "matcher_steps": matcher_steps}
     for place in build(

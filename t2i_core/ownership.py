@@ -47,23 +47,22 @@ def _belongs(folder: Path, config: RunConfig) -> bool:
 
 
 @contextmanager
-def alone_in(folder: Path, accelerator) -> Iterator[bool]:
-    """Keep every other training out of the folder; the value says whether one had to be waited for.
+def alone_in(folder: Path, accelerator) -> Iterator[None]:
+    """Keep every other training out of the folder; one that is at work there is waited for.
 
     Two notebooks may want the same run at the same time. The system frees the lock of a process that dies. The
     processes of one training on several GPUs share a folder, and no lock.
     """
     if accelerator.num_processes > 1:
-        yield False
+        yield
         return
-    lock, waited = filelock.FileLock(folder / ".lock"), False
+    lock = filelock.FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         print(f"another process trains into {folder}: waiting for it", flush=True)
-        waited = True
         lock.acquire()
     try:
-        yield waited
+        yield
     finally:
         lock.release()

@@ -76,8 +76,7 @@ class Run:
     @property
     def metrics(self) -> dict:
         """{metric: {value, low, high, n, protocol}}; empty where the run has not been evaluated."""
-        path = self.folder / "metrics.json"
-        return json.loads(path.read_text()) if path.exists() else {}
+        return self._json("metrics.json") if (self.folder / "metrics.json").exists() else {}
 
     def log(self):
         """The training log as a pandas DataFrame, one row a window of steps."""

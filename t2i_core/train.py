@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
+from threading import Event
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ from t2i_core.process import (
     make_accelerator,
     versions,
 )
-from t2i_core.runs import Run, load_checkpoint, progress, read_log, save_checkpoint
+from t2i_core.runs import CHECKPOINT, Run, load_checkpoint, progress, read_log, save_checkpoint
 from t2i_core.systems.base import System
 
 SAMPLE_CAPTIONS = 16
@@ -60,9 +61,9 @@ def train(config: RunConfig, run_dir: str | Path, device: str = "auto", show_pro
     dataset = training_set(config.data, resolutions, accelerator.device)
     given = None if config.matcher is None else _given_matcher(config, dataset, accelerator)
     if accelerator.is_main_process:  # a folder that cannot be written to is heard of before the work, not after it
-        atomic_write(folder / ".writable", b"").unlink()
-    with alone_in(folder, accelerator) as waited:
-        if waited and (run := finished(config, folder)):
+        atomic_write(folder / ".writable", b"").unlink(missing_ok=True)
+    with alone_in(folder, accelerator):
+        if run := finished(config, folder):  # another process may have ended it since the first look
             return run
         p = profile(config.profile)
         system = systems.create(
@@ -163,28 +164,40 @@ class Loop:
         started, seconds_before = time.perf_counter(), self.seconds
         steps = range(self.step, config.steps)
         label = f"{config.system} {config.variant} seed {config.seed}"
-        with flushed_denormals(), interrupt_flag() as interrupted:
-            for _ in progress(steps, label) if show_progress and self.main else steps:
-                self.train_step()
-                self.seconds = seconds_before + time.perf_counter() - started
-                stop = interrupted.is_set()  # asked once: a Ctrl-C from here on stops the next step
-                checkpoint_due = stop or self.step == config.steps or self.step % config.checkpoint_every == 0
-                if checkpoint_due or self.step % config.log_every == 0:
-                    self._log()
-                if self.main and (self.step % config.sample_every == 0 or self.step == config.steps):
-                    self._sample()
-                if checkpoint_due:  # after the log and the grid: what a resumed run has behind it is there
-                    self._checkpoint()
-                if stop:
-                    print(f"stopped by hand after step {self.step}; the same command goes on from here", flush=True)
-                    raise KeyboardInterrupt
-        if self.main:
-            self._finish()
+        with interrupt_flag() as interrupted:
+            with flushed_denormals():
+                for _ in progress(steps, label) if show_progress and self.main else steps:
+                    self.train_step()
+                    self.seconds = seconds_before + time.perf_counter() - started
+                    stop = self._stopped(interrupted)  # asked once: a Ctrl-C from here on stops the next step
+                    checkpoint_due = stop or self.step == config.steps or self.step % config.checkpoint_every == 0
+                    if checkpoint_due or self.step % config.log_every == 0:
+                        self._log()
+                    if self.main and (self.step % config.sample_every == 0 or self.step == config.steps):
+                        self._sample()
+                    if checkpoint_due:  # after the log and the grid: what a resumed run has behind it is there
+                        self._checkpoint()
+                    if stop:
+                        print(f"stopped by hand after step {self.step}; the same command goes on from here", flush=True)
+                        raise KeyboardInterrupt
+            if self.main:
+                self._finish()
         self.accelerator.wait_for_everyone()
+        if interrupted.is_set():  # after the last step was done: the run is whole, and what called it is to stop
+            raise KeyboardInterrupt
+
+    def _stopped(self, interrupted: Event) -> bool:
+        """Did Ctrl-C ask for an end? Several processes ask one another, at each log line, and stop together."""
+        if self.accelerator.num_processes == 1:
+            return interrupted.is_set()
+        if self.step % self.config.log_every:
+            return False
+        asked = torch.tensor(float(interrupted.is_set()), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(asked, reduction="sum") > 0)
 
     def _start(self) -> None:
         """Resume from the folder's checkpoint; write down what is about to run."""
-        has_checkpoint = (self.folder / "checkpoint.pt").exists()
+        has_checkpoint = (self.folder / CHECKPOINT).exists()
         self.accelerator.wait_for_everyone()
         if has_checkpoint:
             self._resume()  # before anything is written: a checkpoint that does not fit changes nothing here
@@ -195,7 +208,7 @@ class Loop:
         saved |= {"made_by": os.environ.get(MADE_BY)}
         write_json(self.folder / "config.json", saved | {"dataset": dataset_hash(self.config.data)})
         matcher.describe(self.folder)
-        for leftover in self.folder.glob(".checkpoint.pt.*"):  # of a process that was killed while it wrote
+        for leftover in self.folder.glob(f".{CHECKPOINT}.*"):  # of a process that was killed while it wrote
             leftover.unlink()
         if not has_checkpoint:
             (self.folder / "log.jsonl").unlink(missing_ok=True)
@@ -236,7 +249,7 @@ class Loop:
         if self.main:  # lines of steps that the checkpoint does not know will be written again
             kept = [json.dumps(line) + "\n" for line in read_log(self.folder) if line["step"] <= self.step]
             atomic_write(self.folder / "log.jsonl", "".join(kept))
-            for outdated in ("summary.json", "metrics.json"):
+            for outdated in ("summary.json", "metrics.json", "stages.json"):
                 (self.folder / outdated).unlink(missing_ok=True)
             print(f"going on from step {self.step}", flush=True)
 

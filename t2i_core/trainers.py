@@ -23,7 +23,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
 
-from t2i_core.config import THREAD_LIMITS, RunConfig, UserError, cores, write_json
+from t2i_core.config import THREAD_LIMITS, RunConfig, UserError, cores
 from t2i_core.metrics.evaluate import evaluate_run
 from t2i_core.train import train
 
@@ -49,7 +49,7 @@ class Trainer:
         """Train a run to its end; a UserError with the end of its log where that failed."""
         config, folder, measure = request
         log = folder / "output.log"
-        write_json(folder / "request.json", config.to_dict())
+        folder.mkdir(parents=True, exist_ok=True)
         with open(log, "w") as said:
             if self.process is None:
                 limits = dict.fromkeys(THREAD_LIMITS, str(self.threads))
@@ -90,8 +90,10 @@ class Trainer:
 def train_side_by_side(asked: Sequence[Request], device: str, jobs: int) -> None:
     """Train runs into their folders, ``jobs`` at a time, which share the cores (or the threads this process may use).
 
-    One that fails stops all others and raises a UserError.
+    One that fails stops all others and raises a UserError, as do fewer jobs than 1.
     """
+    if jobs < 1:
+        raise UserError(f"{jobs} jobs train nothing: choose 1 or more")
     count = min(jobs, len(asked))
     trainers = [Trainer(max(1, usable_threads() // count)) for _ in range(count)]
     free: SimpleQueue[Trainer] = SimpleQueue()
@@ -134,7 +136,6 @@ def serve() -> None:
     at_work = threading.Event()
     threading.Thread(target=_listen, args=(orders, at_work), daemon=True).start()
     while order := orders.get():
-        at_work.set()
         with open(order["log"], "a") as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
@@ -150,6 +151,7 @@ def _listen(orders: SimpleQueue[dict | None], at_work: threading.Event) -> None:
     """Pass orders on; at the end of standard input say that nothing follows, and interrupt what is being trained."""
     with open(os.dup(0), "rb", buffering=0) as source:  # sys.stdin's buffer may not be waited for as Python ends
         for line in source:
+            at_work.set()  # here, lest the end of input be read before the order has been taken up
             orders.put(json.loads(line))
     orders.put(None)
     if at_work.is_set():

@@ -15,14 +15,12 @@ from t2i_core import encoders, systems
 from t2i_core.config import MADE_BY, Profile, RunConfig, profile, project_root, set_aside, write_json
 from t2i_core.data import CaptionDataset, load, training_set
 from t2i_core.matcher import Matcher
-from t2i_core.metrics.evaluate import UNTRAINED, evaluate_run
+from t2i_core.metrics.evaluate import measured
 from t2i_core.ownership import OtherConfiguration, finished
 from t2i_core.process import make_accelerator
 from t2i_core.runs import Run, progress
 from t2i_core.train import train
 from t2i_core.trainers import Request, train_side_by_side
-
-ALL_MEASURED = {UNTRAINED, "seconds_per_image", "text_to_image_r1"}  # of groups that no notebook asks for by themselves
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ class Workbench:
     ) -> list[Run]:
         """Train several (system, variant) pairs and return their runs, in the order asked.
 
-        On a CPU ``jobs`` at a time (default: as many as torch has threads), each with one thread; on a GPU, in turn.
+        On a CPU ``jobs`` at a time (default: as many as torch has threads), which share the threads; on a GPU, in turn.
         ``settings`` are for all, ``own`` for some; those in ``measure`` get all their metrics, too.
         """
         jobs = jobs or torch.get_num_threads()
@@ -132,7 +130,7 @@ class Workbench:
 
     def measured(self, run: Run) -> dict[str, dict]:
         """All metrics of a run; those that a notebook before this one has measured are not measured again."""
-        return run.metrics if ALL_MEASURED <= run.metrics.keys() else evaluate_run(run, device=self.device)
+        return measured(run, self.device)
 
     def finding(self, name: str, value: float, low: float, high: float, n: int, note: str) -> dict:
         """Write down a number that a claim rests on: run_dir/findings/<name>-s<seed>.json, and return it."""

@@ -36,7 +36,7 @@ from t2i_core.config import (
     write_json,
 )
 from t2i_core.data import training_set
-from t2i_core.metrics.evaluate import evaluate_run
+from t2i_core.metrics.evaluate import evaluate_run, measured
 from t2i_core.ownership import finished
 from t2i_core.process import make_accelerator
 from t2i_core.runs import Run, progress
@@ -44,7 +44,7 @@ from t2i_core.systems.attngan import PUBLISHED_LAMBDA
 from t2i_core.trainers import Request, train_side_by_side
 
 KEPT = ("config.json", "vocabulary.json", "matcher.json", "summary.json")
-VARIANTS = {"df-gan": "clip"}  # of the others the default
+VARIANTS = {"df-gan": "clip"}  # what stands for the system; of the others the default, where no recipe says more
 STEPS = 6000
 
 
@@ -103,8 +103,11 @@ def build(
     """Train ``names`` (default: all systems) on ``world`` in ``out`` and pack each into ``folder`` (the package's).
 
     ``steps`` is of every system; without it, `RECIPES` says. What is finished in ``out`` is not trained again. Returns
-    the packed folders. Raises UserError for unknown names and a dataset that is not prepared.
+    the packed folders. Raises UserError for unknown names, for fewer steps than 1 and a dataset that is not prepared.
     """
+    for asked, number in (("steps", steps), ("matcher_steps", matcher_steps)):
+        if number is not None and number < 1:
+            raise UserError(f"{asked} must be at least 1, not {number}")
     chosen = [nearest(name, systems.available(), "system") for name in names or systems.available()]
     p = dataclasses.replace(
         profile(profile_name), matcher_steps=matcher_steps, clip_steps=matcher_steps, itm_steps=matcher_steps
@@ -129,9 +132,14 @@ def build(
     missing = [request for request in wanted if not finished(request.config, request.folder)]
     missing.sort(key=lambda request: -request.config.steps)  # the longest first, so that none is left to train alone
     train_side_by_side(missing, device, jobs if processor.type == "cpu" else 1)
-    made = f"t2i zoo --world {world} --profile {profile_name}" + (f" --steps {steps}" if steps else "")
-    made += f" --matcher-steps {matcher_steps} --seed {seed}"
-    return [pack(Run(r.folder), f"{made} --systems {r.config.system}", folder, device) for r in wanted]
+    made = f"t2i zoo --world {world} --profile {profile_name} --matcher-steps {matcher_steps} --seed {seed}"
+    return [pack(Run(r.folder), f"{made}{_steps(r)} --systems {r.config.system}", folder, device) for r in wanted]
+
+
+def _steps(request: Request) -> str:
+    """The option that asks for the steps of a run: none where its recipe does. It may have had more than were asked."""
+    name, steps = request.config.system, Run(request.folder).summary["steps"]
+    return "" if steps == RECIPES.get(name, Recipe()).steps else f" --steps {steps}"
 
 
 def planned(name: str, world: str, profile_name: str, data: str | Path, steps: int | None, seed: int) -> RunConfig:
@@ -156,7 +164,7 @@ def pack(trained: Run, command: str, folder: str | Path | None = None, device: s
     """
     config = trained.config
     place = Path(folder or SHIPPED) / config.world / config.system
-    whole = trained.metrics if "seconds_per_image" in trained.metrics else evaluate_run(trained, device=device)
+    whole = measured(trained, device)
     (place / "provenance.json").unlink(missing_ok=True)  # without it, what stands here is none: see `available`
     for name in KEPT:
         atomic_write(place / name, (trained.folder / name).read_bytes())

@@ -92,6 +92,20 @@ def test_a_folder_that_another_training_works_in_is_waited_for_and_loaded(settin
     assert found[0].complete and (folder / CHECKPOINT).stat().st_mtime_ns == written  # loaded, not trained anew
 
 
+def test_a_folder_that_another_training_finishes_meanwhile_is_loaded(settings, whole, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    decode = training.training_set
+
+    def slowly(*arguments):
+        shutil.copytree(whole, folder)  # after the first look into the folder, before the lock is asked for
+        (folder / "metrics.json").write_text("{}")
+        return decode(*arguments)
+
+    monkeypatch.setattr(training, "training_set", slowly)
+    assert trained(settings, folder).complete and (folder / "metrics.json").exists()
+    assert (folder / CHECKPOINT).stat().st_mtime_ns == (whole / CHECKPOINT).stat().st_mtime_ns
+
+
 def test_ctrl_c_finishes_the_step_and_the_same_command_goes_on(settings, whole, tmp_path):
     folder = tmp_path / "run"
     done = stopped("Ctrl-C", settings, folder)
@@ -119,6 +133,20 @@ def test_ctrl_c_while_a_grid_is_drawn_stops_after_the_next_step(settings, tmp_pa
     with pytest.raises(KeyboardInterrupt):
         trained(settings, tmp_path / "run")
     assert checkpoint(tmp_path / "run")["step"] == 4
+
+
+def test_ctrl_c_after_the_last_step_leaves_a_whole_run_and_is_heard(settings, tmp_path, monkeypatch):
+    original = training.Loop._checkpoint
+
+    def checkpoint_with_ctrl_c(loop):
+        original(loop)
+        if loop.step == loop.config.steps:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(training.Loop, "_checkpoint", checkpoint_with_ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        trained(settings, tmp_path / "run")
+    assert Run(tmp_path / "run").complete and (tmp_path / "run" / "weights.safetensors").exists()
 
 
 def test_a_second_ctrl_c_interrupts_at_once_and_the_handler_is_given_back():

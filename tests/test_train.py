@@ -237,17 +237,18 @@ train.train(RunConfig.from_dict(json.loads(Path(request).read_text())), folder, 
 """
 
 
-def test_two_processes_train_one_system(settings, tmp_path):
-    """As torchrun starts them (`accelerate launch --cpu` starts several only with MPI); gloo carries the gradients."""
-    request, folder = tmp_path / "request.json", tmp_path / "run"
-    request.write_text(json.dumps(changed(settings, steps=3).to_dict()))
+def by_two_processes(code, settings, folder):
+    """What both said and how they ended. As torchrun starts them (`accelerate launch --cpu` starts several only with
+    MPI); gloo carries the gradients."""
+    request = folder.parent / "request.json"
+    request.write_text(json.dumps(settings.to_dict()))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     ranks = [
         subprocess.Popen(
-            [sys.executable, "-c", TWO, str(request), str(folder)],
+            [sys.executable, "-c", code, str(request), str(folder)],
             env=os.environ | common | {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -260,7 +261,13 @@ def test_two_processes_train_one_system(settings, tmp_path):
     finally:
         for process in ranks:
             process.kill()
-    assert [process.returncode for process in ranks] == [0, 0], said
+    return said, [process.returncode for process in ranks]
+
+
+def test_two_processes_train_one_system(settings, tmp_path):
+    folder = tmp_path / "run"
+    said, ended = by_two_processes(TWO, changed(settings, steps=3), folder)
+    assert ended == [0, 0], said
     kept = [torch.load(f"{folder}-rank{rank}.pt", weights_only=True) for rank in (0, 1)]
     assert_same_bits(kept[0]["state"], kept[1]["state"])
     assert not any(set(a.tolist()) & set(b.tolist()) for a, b in zip(kept[0]["seen"], kept[1]["seen"], strict=True))
@@ -273,6 +280,28 @@ def test_two_processes_train_one_system(settings, tmp_path):
     saved = checkpoint(folder)["generator"]
     assert all(value.equal(saved[name.removeprefix("generator.")]) for name, value in kept[0]["state"].items()
                if name.startswith("generator."))  # fmt: skip
+
+
+ONE_OF_TWO = """
+import json, os, signal, sys
+from pathlib import Path
+from t2i_core import train
+from t2i_core.config import RunConfig
+request, folder = sys.argv[1:]
+step = train.Loop.train_step
+def step_with_ctrl_c(self):
+    step(self)
+    if self.step == 3 and self.rank == 1:
+        os.kill(os.getpid(), signal.SIGINT)
+train.Loop.train_step = step_with_ctrl_c
+train.train(RunConfig.from_dict(json.loads(Path(request).read_text())), folder, "cpu", show_progress=False)
+"""
+
+
+def test_ctrl_c_in_one_of_two_processes_stops_both_after_the_same_step(settings, tmp_path):
+    said, ended = by_two_processes(ONE_OF_TWO, changed(settings, steps=100), tmp_path / "run")
+    assert 0 not in ended and all("stopped by hand after step 4; the same" in text for text in said), said
+    assert checkpoint(tmp_path / "run")["step"] == 4
 
 
 # ------------------------------------------------------------------------------- mistakes, heard of before any work

@@ -16,7 +16,7 @@ from short_runs import assert_same_run, checkpoint, state_of
 from t2i_core import workbench as module
 from t2i_core.config import UserError
 from t2i_core.runs import Run, read_log
-from t2i_core.trainers import usable_threads
+from t2i_core.trainers import Request, train_side_by_side, usable_threads
 from t2i_core.workbench import Workbench, open_workbench
 
 FEW = dict(steps=2, batch_size=3, checkpoint_every=2, log_every=1, sample_every=2)
@@ -154,6 +154,23 @@ def test_a_training_whose_parent_is_killed_finishes_its_step_and_leaves_a_checkp
     assert not child.is_running(), "it trains for nobody"
     assert checkpoint(folder)["step"] == read_log(folder)[-1]["step"] < 10**6
     assert "stopped by hand after step" in (folder / "output.log").read_text()
+
+
+def test_an_order_whose_parent_is_gone_already_is_not_worked_off(bench):
+    folder = bench.run_folder("attngan", "default")
+    folder.mkdir(parents=True)
+    long = bench.config("attngan", steps=10**6, batch_size=3, checkpoint_every=10**6)
+    order = {"config": long.to_dict(), "folder": str(folder), "device": "cpu", "measure": False}
+    order |= {"log": str(folder / "output.log")}
+    command = [sys.executable, "-m", "t2i_core.trainers"]
+    ended = subprocess.run(command, input=json.dumps(order) + "\n", text=True, timeout=120, capture_output=True)
+    assert ended.returncode == 0 and "done" not in ended.stdout
+    assert not (folder / "summary.json").exists()
+
+
+def test_no_jobs_are_refused(bench):
+    with pytest.raises(UserError, match="0 jobs train nothing: choose 1 or more"):
+        train_side_by_side([Request(bench.config("attngan"), bench.run_folder("attngan"))], "cpu", jobs=0)
 
 
 def test_processes_share_the_threads_that_there_are(monkeypatch):

@@ -11,6 +11,7 @@ from t2i_core import systems, zoo
 from t2i_core.config import PROFILES, UserError, default_folder
 from t2i_core.explore.gallery import draw_gallery
 from t2i_core.metrics.drawing import draw
+from t2i_core.metrics.evaluate import evaluate_run
 from t2i_core.runs import Run
 
 CAPTIONS = ["a small red house on the left", "a blue boat at the beach"]
@@ -82,11 +83,19 @@ def test_the_zoo_is_trained_and_packed_by_one_call_that_goes_on(tiny_scenes, tmp
     assert Run(place).summary["steps"] == 2 and zoo.available(tmp_path / "zoo") == (("cgan", "toy-scenes"),)
     gallery = Image.open(draw_gallery("toy-scenes", tmp_path / "zoo"))
     assert gallery.width > 2 * gallery.height > 0  # one system, six captions
-    trained = (tmp_path / "runs" / "cgan-default-toy-scenes-s0" / "weights.safetensors").stat().st_mtime_ns
-    zoo.build(tmp_path / "runs", tmp_path / "zoo", **options)
-    assert (tmp_path / "runs" / "cgan-default-toy-scenes-s0" / "weights.safetensors").stat().st_mtime_ns == trained
+    run = tmp_path / "runs" / "cgan-default-toy-scenes-s0"
+    trained = (run / "weights.safetensors").stat().st_mtime_ns
+    (run / "metrics.json").unlink()
+    assert "fid" not in evaluate_run(Run(run), "cost", device="cpu")  # as a user may measure it: a part only
+    zoo.build(tmp_path / "runs", tmp_path / "zoo", **(options | {"steps": 1}))  # it has had more than that
+    assert (run / "weights.safetensors").stat().st_mtime_ns == trained
+    told = json.loads((place / "provenance.json").read_text())
+    assert " --steps 2 --systems cgan" in told["command"] and "fid" in told["half_precision"]
     with pytest.raises(UserError, match="did you mean 'cgan'"):
         zoo.build(tmp_path / "runs", tmp_path / "zoo", **(options | {"names": ["cgn"]}))
+    for name in ("steps", "matcher_steps"):
+        with pytest.raises(UserError, match=f"{name} must be at least 1, not 0"):
+            zoo.build(tmp_path / "runs", tmp_path / "zoo", **(options | {name: 0}))
 
 
 def test_a_recipe_names_known_settings_and_gives_way_to_the_steps_that_are_asked_for(tmp_path):
@@ -118,7 +127,7 @@ def test_what_is_shipped_draws(pair):
     assert not torch.equal(images[0], images[1])
 
 
-def test_the_zoo_is_small_enough_to_ship_and_holds_known_systems():
+def test_the_zoo_is_small_enough_to_ship_and_holds_every_system():
     files = [path for path in zoo.SHIPPED.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 30e6
-    assert {name for name, _ in zoo.available()} <= set(systems.available())
+    assert {name for name, _ in zoo.available()} == set(systems.available())

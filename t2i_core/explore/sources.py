@@ -83,12 +83,12 @@ def find(world: str, run_dir: str | Path | None = None, given: Mapping[str, Sour
         elif name in trained:
             sources[name], origins[name] = trained[name], TRAINED
         else:
-            missing[name] = train_command(name, world)
+            missing[name] = train_command(name, world, run_dir)
     return Shelf(world, sources, origins, missing)
 
 
 def _trained(world: str, run_dir: str | Path | None) -> dict[str, Run]:
-    """The finished runs of a world, of each system the one with the lowest seed in the zoo's variant."""
+    """The finished runs of a world, of each system the one with the lowest seed in the variant that stands for it."""
     found: dict[str, Run] = {}
     if run_dir is None:
         return found
@@ -99,12 +99,16 @@ def _trained(world: str, run_dir: str | Path | None) -> dict[str, Run]:
     return found
 
 
-def train_command(name: str, world: str) -> str:
-    """What trains a system at the size of a laptop, its dataset first."""
+def train_command(name: str, world: str, run_dir: str | Path | None = None) -> str:
+    """What trains a system at the size of a laptop, its dataset first: into ``run_dir``, as a notebook would."""
     variant = f" --variant {zoo.VARIANTS[name]}" if name in zoo.VARIANTS else ""
+    out = f"runs/{name}-{world}"
+    if run_dir is not None:
+        folder = project_root() / run_dir / "runs" / f"{name}-{zoo.VARIANTS.get(name, 'default')}-{world}-s0"
+        out = shlex.quote(_short(folder))
     return (
         f"t2i prepare {world} --profile mini && "
-        f"t2i train --system {name}{variant} --world {world} --profile mini --out runs/{name}-{world}"
+        f"t2i train --system {name}{variant} --world {world} --profile mini --out {out}"
     )
 
 

@@ -159,6 +159,7 @@ class CaptionExplorer(widgets.VBox):
     def _on_example(self, change: dict) -> None:
         if change["new"]:
             self.caption.value = change["new"]
+            self.examples.value = ""  # the same one can be chosen again, after the caption was edited
 
     def _on_caption(self, change: dict) -> None:
         def react() -> None:

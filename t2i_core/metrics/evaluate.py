@@ -42,12 +42,13 @@ from t2i_core.train import save_grid
 
 __all__ = [
     "GROUPS", "TRUSTED", "caption_plan", "chosen_groups", "draw", "draw_stages", "evaluate_folder", "evaluate_images",
-    "evaluate_run", "evaluate_stages", "untrained",
+    "evaluate_run", "evaluate_stages", "measured", "untrained",
 ]  # fmt: skip
 
 SHOWN = 16  # pairs in comparison.png
 STAGES = "stages.json"
 UNTRAINED = "fid_untrained"
+ALL_MEASURED = {UNTRAINED, "seconds_per_image", "text_to_image_r1"}  # of groups that are not asked for by themselves
 MOST = 1.5  # of a pixel's size: what is larger was never meant to lie in [-1, 1]
 BY_A_RUN = "asks a whole run to draw, and not images that are there already"
 OF_IMAGES = tuple(group for group in GROUPS if group not in (*OF_TRUTH, *OF_SYSTEM))
@@ -203,6 +204,11 @@ def evaluate_stages(
         found.append({name: value.to_dict() for name, value in values.items()})
     write_json(run.folder / STAGES, found)
     return found
+
+
+def measured(run: Run, device: str = "auto") -> dict[str, dict[str, Any]]:
+    """All metrics of a run: as its folder has them, or measured now where some are missing."""
+    return run.metrics if ALL_MEASURED <= run.metrics.keys() else evaluate_run(run, device=device)
 
 
 def evaluate_folder(
