@@ -1,4 +1,4 @@
-# `make help` lists the targets. Each does its own set-up: a machine needs Python 3.11 or newer and make, nothing more.
+# `make help` lists the targets. Each does its own set-up: a machine needs make and Python 3.11 or newer with its venv.
 
 PROFILE ?= mini
 OUT ?= runs/reproduce
@@ -28,7 +28,7 @@ help: ## list the targets
 # torch first, by itself: its index holds nothing but torch, and everything else must accept the torch that is there.
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found; install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 2; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(TORCH) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,bench,book]'
 	@touch $(READY)
@@ -41,7 +41,7 @@ reproduce: $(READY) ## run the whole reproduction at PROFILE into OUT
 test: lint chromium ## check style and notebook pairs, then run the tests
 	$(BIN)/python -m pytest -n $(JOBS)
 
-lint: $(READY) pairs ## check style only
+lint: $(READY) pairs ## check style and notebook pairs only
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@if command -v actionlint >/dev/null; then actionlint; fi
@@ -81,6 +81,6 @@ book: $(READY) ## make a static site of the notebooks as they were saved, in bui
 bench: $(READY) ## measure speed and memory as ratios
 	$(BIN)/python -m tests.bench
 
-clean: ## remove .venv and caches; data/ and runs/ stay
+clean: ## remove .venv, build/ and caches; data/ and runs/ stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from t2i_core.captions import Tokens, Vocabulary
 from t2i_core.config import Profile
-from t2i_core.image_encoder import ImageEncoder, InceptionEncoder, Regions
+from t2i_core.image_encoder import ImageEncoder, InceptionEncoder, Regions, inception_file
 from t2i_core.matcher import RegionMatcher, pretrain
 from t2i_core.text_encoder import Text, TextEncoder
 
@@ -34,7 +34,8 @@ class MatcherConfig:
     @classmethod
     def of(cls, p: Profile) -> MatcherConfig:
         if p.name == "paper":  # the published constants for CUB
-            return cls(p.text_dim, p.resolutions[-1], image_encoder="inception", gamma1=4.0)
+            weights = str(inception_file())
+            return cls(p.text_dim, p.resolutions[-1], image_encoder="inception", inception_weights=weights, gamma1=4.0)
         return cls(p.text_dim, min(32, p.resolutions[-1]), width=16 if p.name == "smoke" else 24)
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from t2i_core.blocks import resize
+from t2i_core.config import UserError
+
+WEIGHTS = "T2I_INCEPTION"  # the environment variable that names torchvision's file of Inception-v3
 
 
 class Regions(NamedTuple):
@@ -43,12 +48,23 @@ class ImageEncoder(nn.Module):
         return Regions(self.region_head(features), self.image_head(self.tail(features).flatten(1)))
 
 
+def inception_file() -> Path:
+    """The file of Inception-v3 that $T2I_INCEPTION names; a UserError where there is none."""
+    path = Path(os.environ.get(WEIGHTS) or "inception_v3_google-0cc3c7bd.pth")
+    if not path.is_file():
+        raise UserError(
+            f"the matching model at this profile looks through ImageNet's Inception-v3, and {path} is no file: let "
+            f"{WEIGHTS} name the inception_v3_google-0cc3c7bd.pth that torchvision publishes"
+        )
+    return path
+
+
 class InceptionEncoder(nn.Module):
     """AttnGAN's published image encoder: a frozen Inception-v3, 17 x 17 x 768 regions and the pooled 2048 features,
     each brought to text_dim by one trained layer. Images (B, 3, R, R) in [-1, 1], resized to 299.
 
-    ``weights`` is the file torchvision publishes as ``inception_v3_google-0cc3c7bd.pth``; without it the network is
-    random, which is of use to look at shapes only.
+    ``weights`` is the file that torchvision publishes (see :func:`inception_file`); a UserError where it is another.
+    Without it the network is random, which is of use to look at shapes only.
     """
 
     def __init__(self, text_dim: int, weights: str | None = None):
@@ -58,7 +74,11 @@ class InceptionEncoder(nn.Module):
 
         network = inception_v3(weights=None, aux_logits=True, init_weights=False)
         if weights is not None:
-            network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+            try:
+                network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+            except Exception as error:  # torch reports a damaged or foreign file by many exception types
+                said = f"{type(error).__name__}: {error}"
+                raise UserError(f"{weights} is not torchvision's Inception-v3 ({said})") from error
         self.network = create_feature_extractor(network.eval(), {"Mixed_6e": "regions", "avgpool": "pooled"})
         self.network.requires_grad_(False)
         self.region_head = nn.Conv2d(768, text_dim, 1, bias=False)

@@ -11,6 +11,9 @@ from torch import Tensor
 from torch.autograd import gradcheck
 from torch.testing import assert_close
 
+from t2i_core.captions import Vocabulary
+from t2i_core.config import PROFILES, UserError
+from t2i_core.damsm import DAMSM, MatcherConfig
 from t2i_core.matching import sentence_loss, word_contexts, word_loss, word_scores
 
 LENGTHS = (4, 1, 3, 2)
@@ -193,3 +196,21 @@ def test_the_matching_model_reads_images_of_any_stage():
         seen = model.encode_image(given)
         assert given.shape[-1] == resolution
         assert seen.regions.shape == (4, 12, 8, 8) and seen.image.shape == (4, 12)
+
+
+@pytest.mark.filterwarnings("ignore:NOTE. The nodes obtained")
+def test_the_published_image_encoder_is_read_from_its_file(tmp_path, monkeypatch):
+    from torchvision.models import inception_v3
+
+    file = tmp_path / "inception.pth"
+    monkeypatch.setenv("T2I_INCEPTION", str(file))
+    with pytest.raises(UserError, match="inception.pth is no file: let T2I_INCEPTION name the inception_v3_google"):
+        MatcherConfig.of(PROFILES["paper"])
+    network = inception_v3(weights=None, aux_logits=True, init_weights=False)
+    torch.save(network.state_dict(), file)
+    config = MatcherConfig.of(PROFILES["paper"])
+    read = DAMSM(config, Vocabulary.build(CAPTIONS)).image_encoder.network.state_dict()
+    assert read and all(tensor.equal(network.state_dict()[name]) for name, tensor in read.items())
+    file.write_bytes(b"rubbish")
+    with pytest.raises(UserError, match="inception.pth is not torchvision's Inception-v3"):
+        DAMSM(config, Vocabulary.build(CAPTIONS))
