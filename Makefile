@@ -6,7 +6,7 @@ SEEDS ?= 0
 WORLD ?= toy-scenes
 # where torch and torchvision come from, e.g. https://download.pytorch.org/whl/cpu for the small CPU-only build
 TORCH_INDEX ?=
-# pytest runs this many tests side by side
+# so many tests or notebooks side by side; where it is not given, a reproduction chooses itself
 JOBS ?= 2
 VENV ?= .venv
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
@@ -36,7 +36,8 @@ $(READY): pyproject.toml constraints.txt
 install: $(READY) ## make the environment in .venv (the other targets do it when it is needed)
 
 reproduce: $(READY) ## run the whole reproduction at PROFILE into OUT
-	$(BIN)/t2i reproduce --profile $(PROFILE) --out $(OUT) --seeds $(SEEDS)
+	$(BIN)/t2i reproduce --profile $(PROFILE) --out $(OUT) --seeds $(SEEDS) \
+		$(if $(filter-out file,$(origin JOBS)),--jobs $(JOBS))
 
 test: lint chromium ## check style and notebook pairs, then run the tests
 	$(BIN)/python -m pytest -n $(JOBS)

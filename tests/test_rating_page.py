@@ -108,6 +108,14 @@ def test_closing_the_page_is_a_pause(study):
     assert rating_page(study.folder, "Simulated 1").question is None, "the same name, written otherwise"
 
 
+def test_two_windows_of_one_rater_ask_no_question_twice(study):
+    one, other = rating_page(study.folder, RATER), rating_page(study.folder, RATER)
+    answer(one, "BAC", "ABC")
+    answer(other, "CAB")  # the first question once more: it was still on the page, and the last answer counts
+    assert "Question 3 of 8" in other.progress.value
+    assert len(saved(study)) == 3
+
+
 def test_back_changes_an_answer_and_on_goes_where_one_was(study):
     page = rating_page(study.folder, RATER)
     assert page.back.disabled and page.onward.disabled

@@ -48,7 +48,7 @@ class Drawer:
     def noise(self, seed: int, truncation: float) -> Tensor:
         """The row of noise (1, noise_size) of a seed, times ``truncation``."""
         if not 0 <= truncation < math.inf:
-            raise UserError(f"truncation {truncation} must be 0 (no noise at all), 1 (as in training), or between")
+            raise UserError(f"truncation {truncation} must be 0 (no noise at all) or more; 1 is as in training")
         return truncation * self.system.noise(1, seed)
 
     @torch.no_grad()

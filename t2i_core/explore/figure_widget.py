@@ -34,7 +34,7 @@ def png(figure) -> bytes:
 def figure_explorer(draw, **controls):
     """A widget over a pure function: ``draw(**values)`` gives a matplotlib figure, ``controls`` are ipywidgets by name.
 
-    The picture lives in an Image widget of fixed height, which does not flicker; an error is shown as text.
+    The picture lives in an Image widget that keeps its room, which does not flicker; an error is shown as text.
     """
     import ipywidgets as widgets
 

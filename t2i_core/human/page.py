@@ -89,7 +89,8 @@ class RatingPage(widgets.VBox):
         try:
             values = question.read(text)
             seconds = round(time.monotonic() - self._since, 1)
-            self.answers[question.key] = self.study.record(self.rater, question, values, seconds)
+            self.study.record(self.rater, question, values, seconds)
+            self.answers, _ = self.study.answers(self.rater)  # with those that a second window has saved
         except UserError as error:
             self._say(str(error), alert=True)
             return
