@@ -15,7 +15,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "a large green tree in the middle on the beach",
         "a white boat by the sea and a pink balloon in the air",
         "a purple dog left of an orange flower in a meadow",
-        "a plane flies over a house in the city at night",
+        "a yellow plane flies over a pink house in the city at night",
     ),
     "toy-birds": (
         "this bird has a red crown, yellow wings and a long black bill",
@@ -39,7 +39,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 
 
 def completions(caption: str, vocabulary: Sequence[str], most: int = 8) -> tuple[str, ...]:
-    """The caption with its last word completed, in alphabetical order; nothing where the word is whole or not begun."""
+    """The caption with its last word completed, in alphabetical order; nothing where none is begun."""
     found = split_words(caption)
     if not found or not caption[-1:].isalnum():
         return ()
