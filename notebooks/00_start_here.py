@@ -55,7 +55,7 @@ from t2i_core import config, data, doctor, explore, figures, systems, train
 
 # %%
 def brief(text):
-    """Without the folder that this project lies in, and without the names of the many libraries' versions."""
+    """Without the folder that this project lies in."""
     return text.replace(str(config.data_root()), "data").replace(str(config.project_root()), ".")
 
 
@@ -82,9 +82,9 @@ shown = ["resolutions", "batch_size", "steps", "matcher_steps", "train_images", 
 pd.DataFrame({p.name: {name: getattr(p, name) for name in shown} for p in config.PROFILES.values()})
 
 # %% [markdown]
-# `resolutions` are the three stages that every system here draws in, coarse to fine. `smoke` asks only whether
-# everything runs; at `mini`, the default, every system is really trained on a laptop; `paper` has the published
-# constants.
+# `resolutions` are the sizes that a system of three stages draws in, coarse to fine; the others draw the last of them, or
+# the last two. `smoke` asks only whether everything runs; at `mini`, the default, every whole system is really trained on a
+# laptop; `paper` has the published constants, and there some systems have a size of their own.
 #
 # ## 2. Four toy worlds
 #
@@ -206,7 +206,7 @@ explore.figure_explorer(
 # | ALR-GAN (2023) | a layout made of words, and one for the real image | | [03](03_ssm_tvm_reconstruction.ipynb) |
 # | | adaptive weights for what is hard and easy to match | | [04](04_alr_weights.ipynb) |
 # | | texture and style inside the layout | | [05](05_lvr.ipynb) |
-# | | all of it in one system, its ablations, both against AttnGAN | `alr-gan` | [06](06_training_alr_gan.ipynb) |
+# | | all of it in one system, its ablations, its comparison with AttnGAN | `alr-gan` | [06](06_training_alr_gan.ipynb) |
 # | RATLIP (2024) | one LSTM through all affine transforms, shuffle attention | | [07](07_rat_lstm.ipynb) |
 # | | the whole system on CLIP, beside what it stands on | `ratlip`, `galip`, `df-gan` | [08](08_training_ratlip.ipynb) |
 # | GR-GAN (2022) | a memory for words, and text from coarse to fine | `dm-gan`, `gr-gan` | [09](09_gradual_refinement.ipynb) |
@@ -225,7 +225,9 @@ for name in systems.available():
 # Every notebook goes the same way: a claim, its equation with the paper's number (or ours, where the paper has none),
 # the equation by hand on a toy, the package's function, an `assert` that both agree, a figure, and a sentence that
 # reads it. Where a paper leaves something open, the text says what we decided. At the end stand exercises, with hints and
-# solutions to unfold; one of them waits for an answer in a cell and tells you whether it is right.
+# solutions to unfold; one at least waits for an answer in a cell and tells you whether it is right. A label such as
+# *ALR-GAN E1* is an entry of the project's index of the papers, which names the code and the tests too
+# ([`coverage.toml`](../t2i_core/coverage.toml); E is an equation, and what has no number in its paper has ours).
 #
 # ## 5. Three ways to run it
 #
@@ -293,8 +295,8 @@ print(f"{len(own)} images to train on; the vocabulary has {len(own.vocabulary())
 print(own.caption(0), "→", own.vocabulary().tokenize([own.caption(0)]).ids.tolist())
 
 # %% [markdown]
-# Your pictures come without boxes, so what is measured on them leaves out the questions that need boxes. Everything
-# else is the same code.
+# Your pictures come without boxes, and no scorer knows their words. So what is measured on them leaves out the questions
+# that need boxes or a scorer, and what is left compares trainings on the same pictures with one another only.
 #
 # ## 7. Failure case: what happens when you get it wrong
 #

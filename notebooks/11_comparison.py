@@ -130,8 +130,8 @@ print(
 #
 # ### StackGAN: from a small picture to a large one
 #
-# **Claim (comparison study Q6).** Stage I draws 64 x 64, stage II makes 256 x 256 of it. Stage II gets no noise; it reads
-# the small picture and the sentence once more. Change the sentence of stage II alone, and stage I does not move:
+# **Claim (comparison study Q6).** Stage I draws 64 x 64, stage II makes 256 x 256 of it. Stage II gets no z; it reads the
+# small picture and the sentence once more:
 
 # %%
 system, out = fresh("stackgan")
@@ -198,8 +198,8 @@ pd.DataFrame([(*mine.shape[1:2], mine.shape[2], ((mine - its) ** 2).mean().item(
 #
 # The systems of the earlier notebooks are there already, or are trained now. The four of the study, and those with CLIP
 # on this world (notebook [08](08_training_ratlip.ipynb) trained them on birds), are trained here. Same pictures, captions
-# and noise in the same order, and as many steps; at `mini` fewer for the three with CLIP, whose steps are the slowest and
-# need not be as many. The seconds differ, and section 5 comes back to it.
+# and noise in the same order, and as many steps; only at `mini` the three on CLIP and affine transforms get half as many,
+# to save time: read their rows as less trained. The seconds differ, and section 5 comes back to it.
 
 # %%
 shown = {
@@ -271,13 +271,15 @@ pd.DataFrame(told).T.style.format(numbers)
 
 # %% [markdown]
 # *setting*, *SOA-I*, *colour* and *place* are shares of captions, or of the things they name, that the inspector finds as
-# said. Settings are right nearly always, and things have bodies. Of the ten that were trained alike, those that look at
-# single words have the colour most often. What comes last is the place, and it comes: DM-GAN's recipe and its steps bring
-# things to where the caption puts them. One training each: a picture of what to expect, and no comparison.
+# said. Settings are right nearly always. Of the ten that were trained alike, AttnGAN and ALR-GAN draw every second thing
+# and two colours in five; the others find a body in one case of four, a colour in one of ten. What comes last is the place,
+# and it comes: DM-GAN's recipe and its steps bring things to where the caption puts them. One training each: a picture of
+# what to expect, and no comparison.
 #
 # ## 4. Numbers, caption by caption
 #
-# Every metric of this project for every system, each with its interval and protocol in the run's `metrics.json`:
+# The metrics of this project for every system (colours and places are in the table above), each with its interval and
+# protocol in the run's `metrics.json`:
 
 # %%
 metrics = {
@@ -309,9 +311,9 @@ print(f"not under a half: {', '.join(late) or 'none'}")
 pd.DataFrame(share, index=["FID, of untrained"]).style.format("{:.2f}")
 
 # %% [markdown]
-# In the table above, bold is the best of a column; *best* is not *better*: which of these differences would another thousand captions
-# confirm? Intervals that overlap do not answer that, because what makes a caption hard is hard for all. Since all systems
-# drew the same captions from the same noise, we can look at **differences caption by caption**.
+# In the table of metrics, bold is the best of a column; *best* is not *better*: which of these differences would another
+# thousand captions confirm? Intervals that overlap do not answer that, because what makes a caption hard is hard for all.
+# Since all systems drew the same captions from the same noise, we can look at **differences caption by caption**.
 
 # %%
 together = paired.side_by_side(runs, min(500, len(test)), seed, device)
@@ -399,8 +401,9 @@ assert growth[128]["ms an image"] > growth[32]["ms an image"]
 pd.DataFrame(growth).T.rename_axis("px").style.format("{:.3g}")
 
 # %% [markdown]
-# Four times the pixels cost about four times the time: convolutions dominate, and a pixel has its price. Attention adds
-# words x regions, which grows with the pixels as well and no faster.
+# Once the images are not small any more, four times the pixels cost about four times the time: convolutions dominate, and
+# a pixel has its price. Below that, what a call costs by itself counts for more. Attention adds words x regions, which
+# grows with the pixels as well and no faster.
 #
 # ## 6. The study's claims
 #
@@ -462,8 +465,9 @@ figures.metric_dots(values, ["FID", "Inception Score"], label="run")
 
 # %% [markdown]
 # Compare only lines of one system: AttnGAN's three are brief trainings (compare with notebook
-# [06](06_training_alr_gan.ipynb)), the others full ones. FID is better to the left, the Inception Score to the right. Where
-# an ablation is *better* than the whole, the mechanism did not help in this training; with one seed that is no verdict.
+# [06](06_training_alr_gan.ipynb)), at `mini` of ten steps, after which neither direction says anything; the others are full
+# ones. FID is better to the left, the Inception Score to the right. Where an ablation is *better* than the whole, the
+# mechanism did not help in this training; with one seed that is no verdict.
 #
 # ## 7. How GANs fail
 #
@@ -528,7 +532,7 @@ failure_gallery(samples[best_of_all], columns=2, kinds=["misread", "off its capt
 #
 # We cannot ship people. We ship the questionnaire: blind, shuffled, balanced over positions, typed with the keyboard, to be
 # left and taken up again, by as many raters as there are. A real picture and one of another caption are among the pictures,
-# so that who does not look is found out:
+# so that raters who do not look are found out:
 
 # %%
 asked = list(range(min(12, len(together.asked.captions))))
@@ -585,7 +589,7 @@ print(f"{len(people)} raters so far: {'STUDY-O3 is measured' if people else 'STU
 # %% [markdown]
 # ## 9. Failure case: a ranking that depends on who counts
 #
-# Eleven systems, sixteen metrics: which is the best system? Each metric ranks them; here are the ranks.
+# Eleven systems, more metrics than that: which is the best system? Each metric ranks them; here are the ranks.
 
 # %%
 better = [name for name in scores if name in highest]
@@ -597,8 +601,8 @@ comparison_figures.rank_lines(ranks)
 
 # %% [markdown]
 # A line is a system, a column a metric, 1 is the best. Lines cross: whoever chooses the metric chooses the winner. That is
-# why a table with one metric, from five papers, with five protocols, ranks nothing; and why this project states its
-# claims, metrics and bounds before the runs that decide them.
+# why a table with one metric, from five papers, with five protocols, ranks nothing; and why in this project one rule judges
+# all claims, whatever comes of it.
 #
 # ## Takeaways
 #

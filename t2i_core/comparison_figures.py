@@ -59,7 +59,7 @@ def quality_against_cost(table: pd.DataFrame, quality: str, costs: Sequence[str]
 
 def rank_lines(ranks: pd.DataFrame) -> Figure:
     """A line a system (row), a column a metric; 1 is the best and on top. Names stand at the first metric's ranks."""
-    figure, axis = plt.subplots(figsize=(0.62 * ranks.shape[1] + 2.2, 0.3 * len(ranks) + 1.4), layout="constrained")
+    figure, axis = plt.subplots(figsize=(0.52 * ranks.shape[1] + 2.0, 0.27 * len(ranks) + 1.3), layout="constrained")
     for k, (name, row) in enumerate(ranks.iterrows()):
         colour, dash = PALETTE[k % len(PALETTE)], DASHES[(k // len(PALETTE)) % len(DASHES)]
         axis.plot(range(len(row)), row, color=colour, linestyle=dash, marker="o", markersize=4)

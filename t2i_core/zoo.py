@@ -58,9 +58,9 @@ class Recipe(NamedTuple):
 # One system is trained to draw what it is told as well as two cores can teach it in an evening. The recipe was found by
 # going on from 10,000 steps of the plain DM-GAN for 2,000 more: place accuracy came to 0.34 as it was, to 0.43 with
 # mismatched captions (the published code's) and to 0.40 with more weight on the matching loss (here the published one).
-# Discriminators twice as wide are ahead at equal steps, and cost a fifth more time. After 52,000 steps the place falls again
-# (0.50 at 60,000), and the discriminators know the 8,000 pictures: the last one believes 97 of 100, and 72 of 100 others.
-# The test captions chose where to stop, so what they measure is a little too good.
+# Discriminators twice as wide are ahead at equal steps, and cost a fifth more time. After 52,000 steps the place falls
+# again (0.50 at 60,000), and the discriminators know the 8,000 pictures by heart: the last one believes 97 of 100, and
+# 72 of 100 others. The test captions chose where to stop, so what they measure is a little too good.
 RECIPES = {
     "dm-gan": Recipe(
         52_000,
