@@ -12,6 +12,7 @@ from __future__ import annotations
 import _thread
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -131,6 +132,7 @@ def usable_threads() -> int:
 
 def serve() -> None:
     """A trainer's own side: an order a line comes in, "done" goes out after each; the first failure ends it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is born deaf to it
     answers = os.dup(1)
     orders: SimpleQueue[dict | None] = SimpleQueue()
     at_work = threading.Event()

@@ -75,8 +75,10 @@ def test_what_measures_species_learnt_from_free_ones(kind, world):
     assert card["provenance"]["data"]["arguments"]["species"] == "free"
 
 
-def test_the_scorer_is_no_training_encoder():
+def test_the_scorer_is_no_training_encoder(tmp_path, monkeypatch):
     """Another width and text size than any profile's matching model, whatever it is trained on."""
+    (tmp_path / "inception.pth").touch()  # the profile paper only asks where it is
+    monkeypatch.setenv("T2I_INCEPTION", str(tmp_path / "inception.pth"))
     for p in PROFILES.values():
         assert (SCORER.text_dim, SCORER.width) != (p.text_dim, MatcherConfig.of(p).width)
 
