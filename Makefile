@@ -36,8 +36,7 @@ $(READY): pyproject.toml constraints.txt
 install: $(READY) ## make the environment in .venv (the other targets do it when it is needed)
 
 reproduce: $(READY) ## run the whole reproduction at PROFILE into OUT
-	$(BIN)/t2i reproduce --profile $(PROFILE) --out $(OUT) --seeds $(SEEDS) \
-		$(if $(filter-out file,$(origin JOBS)),--jobs $(JOBS))
+	$(BIN)/t2i reproduce --profile $(PROFILE) --out $(OUT) --seeds $(SEEDS) $(if $(filter-out file,$(origin JOBS)),--jobs $(JOBS))
 
 test: lint chromium ## check style and notebook pairs, then run the tests
 	$(BIN)/python -m pytest -n $(JOBS)

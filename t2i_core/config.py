@@ -337,6 +337,16 @@ def project_root() -> Path:
     return next((f for f in (here, *here.parents) if (f / "t2i_core").is_dir() and (f / "notebooks").is_dir()), here)
 
 
+def published_file(variable: str, name: str, what: str, otherwise: str = "") -> Path:
+    """The file that $``variable`` names, which torchvision publishes as ``name``; a UserError where there is none."""
+    path = Path(os.environ.get(variable) or name)
+    if not path.is_file():
+        raise UserError(
+            f"{what}, and {path} is no file: let {variable} name the {name} that torchvision publishes{otherwise}"
+        )
+    return path
+
+
 def data_root() -> Path:
     """Where prepared datasets live: ``$T2I_DATA``, or ``data/`` in the project's folder."""
     return Path(os.environ.get("T2I_DATA") or project_root() / "data")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from t2i_core.blocks import resize
-from t2i_core.config import UserError
+from t2i_core.config import UserError, published_file
 
 WEIGHTS = "T2I_INCEPTION"  # the environment variable that names torchvision's file of Inception-v3
 
@@ -50,13 +49,8 @@ class ImageEncoder(nn.Module):
 
 def inception_file() -> Path:
     """The file of Inception-v3 that $T2I_INCEPTION names; a UserError where there is none."""
-    path = Path(os.environ.get(WEIGHTS) or "inception_v3_google-0cc3c7bd.pth")
-    if not path.is_file():
-        raise UserError(
-            f"the matching model at this profile looks through ImageNet's Inception-v3, and {path} is no file: let "
-            f"{WEIGHTS} name the inception_v3_google-0cc3c7bd.pth that torchvision publishes"
-        )
-    return path
+    what = "the matching model at this profile looks through ImageNet's Inception-v3"
+    return published_file(WEIGHTS, "inception_v3_google-0cc3c7bd.pth", what)
 
 
 class InceptionEncoder(nn.Module):

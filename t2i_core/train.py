@@ -158,33 +158,36 @@ class Loop:
     # ------------------------------------------------------------------ the run
 
     def run(self, show_progress: bool = True) -> None:
-        config = self.config
         self._start()
         self.system.train()
-        started, seconds_before = time.perf_counter(), self.seconds
-        steps = range(self.step, config.steps)
-        label = f"{config.system} {config.variant} seed {config.seed}"
         with interrupt_flag() as interrupted:
             with flushed_denormals():
-                for _ in progress(steps, label) if show_progress and self.main else steps:
-                    self.train_step()
-                    self.seconds = seconds_before + time.perf_counter() - started
-                    stop = self._stopped(interrupted)  # asked once: a Ctrl-C from here on stops the next step
-                    checkpoint_due = stop or self.step == config.steps or self.step % config.checkpoint_every == 0
-                    if checkpoint_due or self.step % config.log_every == 0:
-                        self._log()
-                    if self.main and (self.step % config.sample_every == 0 or self.step == config.steps):
-                        self._sample()
-                    if checkpoint_due:  # after the log and the grid: what a resumed run has behind it is there
-                        self._checkpoint()
-                    if stop:
-                        print(f"stopped by hand after step {self.step}; the same command goes on from here", flush=True)
-                        raise KeyboardInterrupt
+                self._steps(interrupted, show_progress and self.main)
             if self.main:
                 self._finish()
         self.accelerator.wait_for_everyone()
         if interrupted.is_set():  # after the last step was done: the run is whole, and what called it is to stop
             raise KeyboardInterrupt
+
+    def _steps(self, interrupted: Event, shown: bool) -> None:
+        """Every step from here to the last, with its log, grids and checkpoints."""
+        config = self.config
+        started, seconds_before = time.perf_counter(), self.seconds
+        steps = range(self.step, config.steps)
+        for _ in progress(steps, f"{config.system} {config.variant} seed {config.seed}") if shown else steps:
+            self.train_step()
+            self.seconds = seconds_before + time.perf_counter() - started
+            stop = self._stopped(interrupted)  # asked once: a Ctrl-C from here on stops the next step
+            checkpoint_due = stop or self.step == config.steps or self.step % config.checkpoint_every == 0
+            if checkpoint_due or self.step % config.log_every == 0:
+                self._log()
+            if self.main and (self.step % config.sample_every == 0 or self.step == config.steps):
+                self._sample()
+            if checkpoint_due:  # after the log and the grid: what a resumed run has behind it is there
+                self._checkpoint()
+            if stop:
+                print(f"stopped by hand after step {self.step}; the same command goes on from here", flush=True)
+                raise KeyboardInterrupt
 
     def _stopped(self, interrupted: Event) -> bool:
         """Did Ctrl-C ask for an end? Several processes ask one another, at each log line, and stop together."""

@@ -98,6 +98,7 @@ assert not heavy, heavy
         (["train", "--out", "r", "--world", "toy-scnes"], "toy-scenes"),
         (["train", "--out", "r", "--precision", "bf6"], "bf16"),
         (["reproduce", "--out", "r", "--profile", "pper"], "paper"),
+        (["zoo", "--world", "toy-scene"], "toy-scenes"),
     ],
 )
 def test_an_unknown_name_gets_the_nearest(capsys, here, words, nearest):

@@ -20,7 +20,6 @@ here. Its convolutions of stride 2 take the place of VGG's pooling.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -30,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from t2i_core.blocks import conv3x3, doublings_from_four, resize
-from t2i_core.config import UserError, nearest
+from t2i_core.config import UserError, nearest, published_file
 from t2i_core.data import Batch
 from t2i_core.image_encoder import ImageEncoder
 from t2i_core.matcher import Matcher
@@ -137,13 +136,8 @@ class VGG19Teacher:
 
 def vgg19_weights() -> Path:
     """The file that $T2I_VGG19 names; a UserError where there is none."""
-    path = Path(os.environ.get(WEIGHTS) or "vgg19-dcbb9e9d.pth")
-    if not path.is_file():
-        raise UserError(
-            f"the teacher of SDN at this profile is ImageNet's VGG-19, and {path} is no file: let {WEIGHTS} name the "
-            "vgg19-dcbb9e9d.pth that torchvision publishes, or train the variant no-distillation"
-        )
-    return path
+    what = "the teacher of SDN at this profile is ImageNet's VGG-19"
+    return published_file(WEIGHTS, "vgg19-dcbb9e9d.pth", what, ", or train the variant no-distillation")
 
 
 # ---------------------------------------------------------------- the student
