@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,9 +91,12 @@ def train(
     from t2i_core.train import train as run_training
 
     nearest(config.variant, systems.variants(config.system), f"variant of {config.system}")
-    print(json.dumps(config.to_dict(), indent=1))
+    speaks = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
+    if speaks:
+        print(json.dumps(config.to_dict(), indent=1))
     run = run_training(config, out, device=device)
-    print(f"{run.folder}: {run.summary['steps']} steps in {run.summary['train_seconds']:.0f} s")
+    if speaks:
+        print(f"{run.folder}: {run.summary['steps']} steps in {run.summary['train_seconds']:.0f} s")
     return 0
 
 

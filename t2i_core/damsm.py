@@ -26,7 +26,7 @@ class MatcherConfig:
     resolution: int = 32
     width: int = 24
     image_encoder: str = "conv"  # or "inception": frozen Inception-v3, the published one
-    inception_weights: str | None = None
+    inception_weights: str | None = None  # where a training begins to read that; afterwards its own weights hold it
     gamma1: float = 5.0
     gamma2: float = 5.0
     gamma3: float = 10.0
@@ -52,9 +52,13 @@ class DAMSM(RegionMatcher):
         super().__init__(config, vocabulary)
         self.text_encoder = TextEncoder(len(vocabulary), config.text_dim)
         if config.image_encoder == "inception":
-            self.image_encoder: nn.Module = InceptionEncoder(config.text_dim, config.inception_weights)
+            self.image_encoder: nn.Module = InceptionEncoder(config.text_dim)
         else:
             self.image_encoder = ImageEncoder(config.text_dim, config.resolution, config.width)
+
+    def begin(self) -> None:
+        if self.config.inception_weights is not None:
+            self.image_encoder.read(self.config.inception_weights)
 
     def encode_text(self, captions: list[str] | Tokens) -> Text:
         tokens = captions if isinstance(captions, Tokens) else self.vocabulary.tokenize(captions)

@@ -25,7 +25,9 @@ def fresh(kind: str, p: Profile, vocabulary: Vocabulary) -> Matcher:
     published = source_of(config)
     if published is not None:
         vocabulary = BytePairs(published.source, published.context - 2)
-    return cls(config, vocabulary)
+    model = cls(config, vocabulary)
+    model.begin()
+    return model
 
 
 def source_of(config: Any) -> ClipConfig | ResNetClipConfig | None:

@@ -57,28 +57,32 @@ class InceptionEncoder(nn.Module):
     """AttnGAN's published image encoder: a frozen Inception-v3, 17 x 17 x 768 regions and the pooled 2048 features,
     each brought to text_dim by one trained layer. Images (B, 3, R, R) in [-1, 1], resized to 299.
 
-    ``weights`` is the file that torchvision publishes (see :func:`inception_file`); a UserError where it is another.
-    Without it the network is random, which is of use to look at shapes only.
+    The network is random until :meth:`read` gives it the published weights.
     """
 
-    def __init__(self, text_dim: int, weights: str | None = None):
+    def __init__(self, text_dim: int):
         super().__init__()
         from torchvision.models import inception_v3
         from torchvision.models.feature_extraction import create_feature_extractor
 
         network = inception_v3(weights=None, aux_logits=True, init_weights=False)
-        if weights is not None:
-            try:
-                network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-            except Exception as error:  # torch reports a damaged or foreign file by many exception types
-                said = f"{type(error).__name__}: {error}"
-                raise UserError(f"{weights} is not torchvision's Inception-v3 ({said})") from error
         self.network = create_feature_extractor(network.eval(), {"Mixed_6e": "regions", "avgpool": "pooled"})
         self.network.requires_grad_(False)
         self.region_head = nn.Conv2d(768, text_dim, 1, bias=False)
         self.image_head = nn.Linear(2048, text_dim)
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1), persistent=False)
+
+    def read(self, weights: str | Path) -> None:
+        """Take the network of the file that torchvision publishes (:func:`inception_file`); a UserError for another."""
+        try:
+            state = torch.load(weights, map_location="cpu", weights_only=True)
+            missing = self.network.load_state_dict(state, strict=False).missing_keys  # it has heads that are not used
+            if missing:
+                raise KeyError(missing[0])
+        except Exception as error:  # torch reports a damaged or foreign file by many exception types
+            said = f"{type(error).__name__}: {error}"
+            raise UserError(f"{weights} is not torchvision's Inception-v3 ({said})") from error
 
     def train(self, mode: bool = True) -> InceptionEncoder:
         super().train(mode)

@@ -40,6 +40,9 @@ class Matcher(nn.Module):
         super().__init__()
         self.config, self.vocabulary = config, vocabulary
 
+    def begin(self) -> None:
+        """Read the published weights that its training starts from, if any. What was trained holds them itself."""
+
     def encode_text(self, captions: list[str] | Tokens) -> Text:
         raise TypeError(f"{type(self).__name__} must define encode_text")
 
@@ -216,7 +219,9 @@ def pretrain(
     started = time.perf_counter()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = cls(config, vocabulary, **parts).to(dataset.device).train()
+        model = cls(config, vocabulary, **parts)
+    model.begin()
+    model.to(dataset.device).train()
     optimiser = cls.optimiser(model, learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps + 1, pct_start=0.1)
     stream = BatchStream(dataset, vocabulary, profile.matcher_batch, seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,11 @@ _FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG200
 
 class BadPicture(ValueError):
     """A file that cannot be used as a picture; the message is the reason."""
+
+
+def data_uri(data: bytes, kind: str = "png") -> str:
+    """A picture file's bytes as an address that a page can hold."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import re
 from pathlib import Path
@@ -12,6 +11,8 @@ import matplotlib.pyplot as plt
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 from PIL import Image
+
+from t2i_core.pictures import data_uri
 
 WIDEST_GRID = 1100  # pixels; a wider one is scaled down, or a page at 256 pixels an image would weigh 30 MB
 PIXELS, ENLARGED = 96, 1.2  # of an inch on a page; a figure of one panel is not blown up to the page's width
@@ -56,4 +57,4 @@ def inline(path: Path) -> dict[str, Any]:
             buffer, kind = io.BytesIO(), "webp"
             image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS).save(buffer, "WEBP", quality=90)
             data = buffer.getvalue()
-    return {"uri": f"data:image/{kind};base64,{base64.b64encode(data).decode()}", "width": width, "height": height}
+    return {"uri": data_uri(data, kind), "width": width, "height": height}

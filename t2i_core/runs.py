@@ -91,7 +91,7 @@ class Run:
 
     def system(self, device: str | torch.device = "cpu"):
         """The finished system, in eval mode: averaged generator weights and the text encoder it was trained with."""
-        from t2i_core import encoders, systems
+        from t2i_core import encoders
         from t2i_core.matcher import read_weights
 
         if not (self.folder / "weights.safetensors").exists():
@@ -102,11 +102,17 @@ class Run:
             )
             raise UserError(f"{self.folder} holds no finished weights: {resume}")
         matcher = encoders.untrained(self.folder)
-        switches = self.system_config | {"resolutions": tuple(self.system_config["resolutions"])}
-        system = systems.create(self.config.system, self.config.profile, matcher=matcher, **switches)
+        system = self.fresh_system(matcher)
         parts = {"generator.": system.generator} | ({"matcher.": matcher} if matcher.stored else {})
         read_weights(self.folder / "weights.safetensors", matcher.vocabulary, parts)
         return system.to(device).eval().requires_grad_(False)
+
+    def fresh_system(self, matcher):
+        """The system of this configuration as it was before its first step, on a matching model."""
+        from t2i_core import systems
+
+        c, switches = self.config, self.system_config | {"resolutions": tuple(self.system_config["resolutions"])}
+        return systems.create(c.system, c.profile, matcher=matcher, seed=c.seed, **switches)
 
     @property
     def checkpoint_path(self) -> Path:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from t2i_core.cli import COMMANDS, main
 from t2i_core.cli_prepare import DATASETS
-from t2i_core.config import RunConfig, UserError
+from t2i_core.config import PROFILES, RunConfig, UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -278,6 +278,25 @@ def test_train_prints_its_configuration_and_resume_takes_it_from_the_folder(caps
     assert main(["train", "--resume", "--out", "r", "--steps", "3", "--device", "cpu"]) == 0
     assert json.loads((here / "r" / "summary.json").read_text())["steps"] == 3
     assert "seed is 3 there and 4 here" in mistake(capsys, "train", "--resume", "--out", "r", "--seed", "4")
+
+
+def test_several_processes_train_one_system_and_one_of_them_speaks(here, tiny_scenes, tiny_run):
+    """As the README starts them."""
+    options = ["--profile", "smoke", "--steps", "2", "--out", "r", "--device", "cpu"]
+    options += ["--data", str(tiny_scenes), "--matcher", str(tiny_run / "matcher")]
+    tools = Path(sys.executable).parent
+    done = subprocess.run(
+        [tools / "torchrun", "--nproc-per-node", "2", "--no-python", tools / "t2i", "train", *options],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=500,
+        cwd=here,
+    )
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((here / "r" / "summary.json").read_text())
+    assert summary["steps"] == 2 and summary["batch_size"] == 2 * PROFILES["smoke"].batch_size
+    assert done.stdout.count('"learning_rate"') == done.stdout.count("r: 2 steps in") == 1
 
 
 def test_sample_draws_the_caption_and_names_unknown_words(capsys, here, tiny_run):

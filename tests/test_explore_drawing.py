@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from t2i_core import explore
 from t2i_core.config import UserError
 from t2i_core.explore.drawing import Drawer, noise_between, text_between
-from t2i_core.explore.pictures import coloured, overlay, png, side_by_side, uri
+from t2i_core.explore.pictures import coloured, overlay, png, side_by_side
 from t2i_core.figures import to_pixels
+from t2i_core.pictures import data_uri
 from t2i_core.text_encoder import Text
 
 SHORT, LONG = "dog", "a small red house stands on the left"
@@ -220,7 +221,7 @@ def test_a_picture_is_saved_pixel_by_pixel():
     pixels = to_pixels(image)
     saved = np.array(Image.open(io.BytesIO(png(pixels, enlarge=3))))
     assert saved.shape == (15, 15, 3) and np.array_equal(saved[1::3, 1::3], pixels)
-    assert uri(png(pixels)).startswith("data:image/png;base64,iVBOR")
+    assert data_uri(png(pixels)).startswith("data:image/png;base64,iVBOR")
 
 
 def test_maps_are_dark_at_zero_and_bright_at_their_highest():

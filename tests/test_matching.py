@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd import gradcheck
 from torch.testing import assert_close
 
+from t2i_core import encoders
 from t2i_core.captions import Vocabulary
 from t2i_core.config import PROFILES, UserError
 from t2i_core.damsm import DAMSM, MatcherConfig
@@ -199,18 +200,28 @@ def test_the_matching_model_reads_images_of_any_stage():
 
 
 @pytest.mark.filterwarnings("ignore:NOTE. The nodes obtained")
-def test_the_published_image_encoder_is_read_from_its_file(tmp_path, monkeypatch):
+def test_the_published_image_encoder_is_read_from_its_file_and_kept_with_what_was_trained(tmp_path, monkeypatch):
     from torchvision.models import inception_v3
 
-    file = tmp_path / "inception.pth"
+    file, words = tmp_path / "inception.pth", Vocabulary.build(CAPTIONS)
     monkeypatch.setenv("T2I_INCEPTION", str(file))
     with pytest.raises(UserError, match="inception.pth is no file: let T2I_INCEPTION name the inception_v3_google"):
         MatcherConfig.of(PROFILES["paper"])
     network = inception_v3(weights=None, aux_logits=True, init_weights=False)
     torch.save(network.state_dict(), file)
-    config = MatcherConfig.of(PROFILES["paper"])
-    read = DAMSM(config, Vocabulary.build(CAPTIONS)).image_encoder.network.state_dict()
-    assert read and all(tensor.equal(network.state_dict()[name]) for name, tensor in read.items())
+    trained = encoders.fresh("damsm", PROFILES["paper"], words)
+
+    def is_published(model):
+        read = model.image_encoder.network.state_dict()
+        return bool(read) and all(tensor.equal(network.state_dict()[name]) for name, tensor in read.items())
+
+    assert is_published(trained)
+    trained.save(tmp_path / "matcher")
+    file.unlink()
+    assert is_published(DAMSM.load(tmp_path / "matcher")), "its own weights hold the network"
+    torch.save(inception_v3(weights=None, aux_logits=True, init_weights=False).Mixed_5b.state_dict(), file)
+    with pytest.raises(UserError, match="inception.pth is not torchvision's Inception-v3"):
+        trained.begin()
     file.write_bytes(b"rubbish")
     with pytest.raises(UserError, match="inception.pth is not torchvision's Inception-v3"):
-        DAMSM(config, Vocabulary.build(CAPTIONS))
+        trained.begin()

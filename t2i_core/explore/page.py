@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from t2i_core.captions import Tokens, split_words
 from t2i_core.explore.obeyed import Answer
-from t2i_core.explore.pictures import uri
 from t2i_core.explore.said import Statement
 from t2i_core.figures import PALETTE
+from t2i_core.pictures import data_uri
 
 BLUE, VERMILION = PALETTE[0], PALETTE[1]
 MORE = 40  # words of a caption that are shown; what is cut off is counted
@@ -71,7 +71,7 @@ def _row(row: Row) -> str:
 
 def _figure(cell: Cell) -> str:
     alt, label = html.escape(cell.alt), html.escape(cell.label)
-    picture = f'<img src="{uri(cell.data)}" alt="{alt}" style="width:{cell.width}px">'
+    picture = f'<img src="{data_uri(cell.data)}" alt="{alt}" style="width:{cell.width}px">'
     return f"<figure>{picture}<figcaption>{label}</figcaption></figure>"
 
 
@@ -122,7 +122,7 @@ def _what(said: Statement) -> str:
 
 def save_link(data: bytes, name: str) -> str:
     """A link that saves a PNG under a name, without a server and without a kernel."""
-    return f'<a href="{uri(data)}" download="{html.escape(name)}">save PNG</a>'
+    return f'<a href="{data_uri(data)}" download="{html.escape(name)}">save PNG</a>'
 
 
 def command(call: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from functools import cache
 
@@ -25,11 +24,6 @@ def png(pixels: np.ndarray, enlarge: int = 1) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
-
-
-def uri(data: bytes) -> str:
-    """A PNG as an address that a page can hold."""
-    return "data:image/png;base64," + base64.b64encode(data).decode("ascii")
 
 
 @cache

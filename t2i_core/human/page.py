@@ -12,7 +12,6 @@ restart of the kernel, run the cell again.
 
 from __future__ import annotations
 
-import base64
 import html
 import time
 from pathlib import Path
@@ -22,7 +21,7 @@ import ipywidgets as widgets
 from t2i_core.config import UserError
 from t2i_core.human.questions import LETTERS, SCALE, Question
 from t2i_core.human.study import Study
-from t2i_core.pictures import BadPicture, read_rgb
+from t2i_core.pictures import BadPicture, data_uri, read_rgb
 
 SHOWN_PX = 224  # pictures are enlarged by a whole factor up to about this width
 HOW_TO = {
@@ -139,11 +138,11 @@ class RatingPage(widgets.VBox):
         for letter, name in zip(LETTERS, question.shown, strict=False):
             path = self.study.folder / "images" / name
             width = read_rgb(path).image.width
-            data = base64.b64encode(path.read_bytes()).decode()
+            uri = data_uri(path.read_bytes())
             label = "" if question.task == "rate" else f"<figcaption style='text-align: center'>{letter}</figcaption>"
             alt = "The picture" if question.task == "rate" else f"Picture {letter} of {len(question.shown)}"
             figures.append(
-                f"<figure style='margin: 0.5em'><img alt='{alt}' src='data:image/png;base64,{data}' "
+                f"<figure style='margin: 0.5em'><img alt='{alt}' src='{uri}' "
                 f"width='{width * max(1, SHOWN_PX // width)}' style='image-rendering: pixelated; max-width: none'>"
                 f"{label}</figure>"
             )

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from t2i_core import systems
 from t2i_core.blocks import resize
 from t2i_core.config import UserError
 from t2i_core.data import CaptionDataset
@@ -77,10 +76,7 @@ def _in_8_bits(images: Tensor) -> Tensor:
 def untrained(run: Run, system: System, captions: Sequence[str]) -> System:
     """The run's system as it was before its first step, reading words as now; batch norms settled on its own images, so
     that it is judged by its weights and not by statistics that were never measured."""
-    config = run.config
-    switches = run.system_config | {"resolutions": tuple(run.system_config["resolutions"])}
-    fresh = systems.create(config.system, config.profile, matcher=system.matcher, seed=config.seed, **switches)
-    fresh = fresh.to(system.device)
+    fresh = run.fresh_system(system.matcher).to(system.device)
     noise = fresh.noise(DRAW_BATCH * SETTLE_BATCHES, seed=1)
 
     def batches():
