@@ -378,11 +378,73 @@ print(
 # nothing told it that a house may have any colour. What a caption may leave out is learnt from captions that leave it out;
 # in the real datasets many do.
 #
+# ### Who stands where
+#
+# One thing and two, each caption with its mirror image. Of the pictures that show what is named: in how many is the house
+# left, of the middle or of the car? And how far are the two sentences apart, as the system reads them?
+
+# %%
+mirrored = {
+    "one thing": ("a red house on the left in the snow", "a red house on the right in the snow"),
+    "two things": ("a red house left of a blue car in the snow", "a blue car left of a red house in the snow"),
+}
+house, car = (inspector.config.parts.index(part) for part in ("house", "car"))
+
+
+def house_is_left(system, caption, seeds=24):
+    """Of this caption's pictures that show its things, the share with the house left of the car (or of the middle)."""
+    reading = inspector.read(system.generate([caption] * seeds, system.noise(seeds, seed)).images[-1])
+    across, shown = reading.centre[:, house, 0], reading.found[:, house]
+    if "car" not in caption:
+        return (across < 0.5)[shown].float().mean().item()
+    return (across < reading.centre[:, car, 0])[shown & reading.found[:, car]].float().mean().item()
+
+
+rows = {}
+for name, system in ((name, drawer.system) for name, drawer in drawers.items()):
+    found = rows.setdefault(name, {})
+    for kind, pair in mirrored.items():
+        found[f"{kind}, so"], found[f"{kind}, mirrored"] = (house_is_left(system, caption) for caption in pair)
+        found[f"{kind}, cosine"] = F.cosine_similarity(*system.matcher.encode_text(list(pair)).sentence, dim=0).item()
+left = pd.DataFrame(rows).T
+cosines = [column for column in left if "cosine" in column]
+formats = {column: "{:.3f}" if column in cosines else "{:.0%}" for column in left}
+left.style.format(formats, na_rep="not drawn")
+
+# %%
+mirrors = {
+    one: drawers[best].system.generate([one] * 8, seed=seed).images[-1] for pair in mirrored.values() for one in pair
+}
+teaching.picture_rows(mirrors, width=0.95)
+
+# %% [markdown]
+# *so* should be 100 %, *mirrored* 0 %. With one thing, the best system obeys nearly always: the upper two rows of pictures.
+# With two, both captions give the same arrangement, whichever it is: the lower two.
+
+# %%
+swings = {kind: left.loc[best, f"{kind}, so"] - left.loc[best, f"{kind}, mirrored"] for kind in mirrored}
+assert not enough or swings["one thing"] > 0.8 and abs(swings["two things"]) < 0.5
+assert not enough or left.loc[best, "two things, cosine"] > 0.98 > 0.9 > left.loc[best, "one thing, cosine"]
+measured_there = shelf.sources[best].metrics.get("relation_accuracy")
+if measured_there:
+    print(f"{best} obeys {measured_there['value']:.0%} of the relations in {measured_there['n']} test captions")
+deaf = left.index[left["one thing, cosine"] > 0.99]
+print("left and right of one thing are one sentence to:", ", ".join(deaf) or "none")
+
+# %% [markdown]
+# The last column has the reason. The first stage of a system, where things get their places, sees nothing of the caption
+# but its sentence vector, and the two vectors are all but one. The matching model never needed to tell them apart: in a
+# batch of its training, hardly ever have two captions the same things the other way round (section 12 of
+# [01](01_captions_and_matching.ipynb)). What the sentence does not say, no training of a generator brings back. The
+# systems that read with a small CLIP, trained here in the same way, are told less still: even left and right of one thing
+# are one sentence to them.
+#
 # ## Takeaways
 #
 # * A picture is a function of caption, seed and truncation, and the explorer shows the call: what was seen can be shown again.
 # * Attention says where a word is read, the difference map where it matters. They overlap and are not the same thing,
 #   because the sentence reaches every pixel.
+# * A generator can obey no more than its text encoder tells it: look at the sentences first, and at the pictures then.
 # * Playing finds questions, counting answers them: each view of the explorer stands on a function that a loop can call.
 #
 # ## Exercises
