@@ -442,9 +442,8 @@ print("left and right of one thing are one sentence to:", ", ".join(deaf) or "no
 # ## Takeaways
 #
 # * A picture is a function of caption, seed and truncation, and the explorer shows the call: what was seen can be shown again.
-# * Attention says where a word is read, the difference map where it matters. They overlap and are not the same thing,
-#   because the sentence reaches every pixel.
-# * A generator can obey no more than its text encoder tells it: look at the sentences first, and at the pictures then.
+# * Attention says where a word is read, the difference map where it matters. And a generator can obey no more than the
+#   sentence tells it: where two captions are one sentence, they are one picture.
 # * Playing finds questions, counting answers them: each view of the explorer stands on a function that a loop can call.
 #
 # ## Exercises

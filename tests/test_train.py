@@ -165,7 +165,8 @@ def test_a_step_is_one_update_of_the_discriminators_then_one_of_the_generator(se
     ours, theirs = (tensors(made.system.state_dict()) for made in (loop, by_hand))
     assert ours.keys() == theirs.keys()
     apart = {name: float((ours[name] - theirs[name]).abs().max()) for name in ours if ours[name].is_floating_point()}
-    assert max(apart.values()) < 1e-5, max(apart.items(), key=lambda item: item[1])
+    # an update moves a weight by up to 3e-3; Adam divides by small gradients, so that processors differ by some 1e-5
+    assert max(apart.values()) < 1e-4, max(apart.items(), key=lambda item: item[1])
     assert all(parameter.requires_grad for parameter in loop.system.discriminators.parameters())
 
 
