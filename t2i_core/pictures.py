@@ -1,4 +1,7 @@
-"""One picture file from anywhere -> upright 8-bit RGB, and what it was before; or `BadPicture` with the reason."""
+"""One picture file from anywhere -> upright 8-bit RGB, and what it was before; or `BadPicture` with the reason.
+
+And the other way: such a file as an address in a page (`data_uri`).
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,6 @@ _FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG200
 
 class BadPicture(ValueError):
     """A file that cannot be used as a picture; the message is the reason."""
-
-
-def data_uri(data: bytes, kind: str = "png") -> str:
-    """A picture file's bytes as an address that a page can hold."""
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 @dataclass(frozen=True)
@@ -102,3 +100,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         return over_white(image)
     return image.convert("RGB")
+
+
+def data_uri(data: bytes, kind: str = "png") -> str:
+    """A picture file's bytes as an address that a page can hold."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
