@@ -401,15 +401,13 @@ def house_is_left(system, caption, seeds=24):
 
 
 rows = {}
-for name, system in ((name, drawer.system) for name, drawer in drawers.items()):
-    found = rows.setdefault(name, {})
+for name, drawer in drawers.items():
+    found, system = rows.setdefault(name, {}), drawer.system
     for kind, pair in mirrored.items():
         found[f"{kind}, so"], found[f"{kind}, mirrored"] = (house_is_left(system, caption) for caption in pair)
         found[f"{kind}, cosine"] = F.cosine_similarity(*system.matcher.encode_text(list(pair)).sentence, dim=0).item()
 left = pd.DataFrame(rows).T
-cosines = [column for column in left if "cosine" in column]
-formats = {column: "{:.3f}" if column in cosines else "{:.0%}" for column in left}
-left.style.format(formats, na_rep="not drawn")
+left.style.format({c: "{:.3f}" if "cosine" in c else "{:.0%}" for c in left}, na_rep="not drawn")
 
 # %%
 mirrors = {
@@ -436,14 +434,13 @@ print("left and right of one thing are one sentence to:", ", ".join(deaf) or "no
 # but its sentence vector, and the two vectors are all but one. The matching model never needed to tell them apart: in a
 # batch of its training, hardly ever have two captions the same things the other way round (section 12 of
 # [01](01_captions_and_matching.ipynb)). What the sentence does not say, no training of a generator brings back. The
-# systems that read with a small CLIP, trained here in the same way, are told less still: even left and right of one thing
-# are one sentence to them.
+# systems that read with a small CLIP are told less still: even left and right of one thing are one sentence to them.
 #
 # ## Takeaways
 #
 # * A picture is a function of caption, seed and truncation, and the explorer shows the call: what was seen can be shown again.
-# * Attention says where a word is read, the difference map where it matters. And a generator can obey no more than the
-#   sentence tells it: where two captions are one sentence, they are one picture.
+# * Attention says where a word is read, the difference map where it matters: not the same, because the sentence reaches
+#   every pixel. And where two captions are nearly one sentence, no generator can put their things into different places.
 # * Playing finds questions, counting answers them: each view of the explorer stands on a function that a loop can call.
 #
 # ## Exercises
