@@ -433,14 +433,15 @@ print("left and right of one thing are one sentence to:", ", ".join(deaf) or "no
 # The last column has the reason. The first stage of a system, where things get their places, sees nothing of the caption
 # but its sentence vector, and the two vectors are all but one. The matching model never needed to tell them apart: in a
 # batch of its training, hardly ever have two captions the same things the other way round (section 12 of
-# [01](01_captions_and_matching.ipynb)). What the sentence does not say, no training of a generator brings back. The
-# systems that read with a small CLIP are told less still: even left and right of one thing are one sentence to them.
+# [01](01_captions_and_matching.ipynb)). What the sentence hardly says, the longest training of a generator here did not
+# bring out. The systems that read with a small CLIP are told less still: left and right of one thing are one sentence to
+# them.
 #
 # ## Takeaways
 #
 # * A picture is a function of caption, seed and truncation, and the explorer shows the call: what was seen can be shown again.
 # * Attention says where a word is read, the difference map where it matters: not the same, because the sentence reaches
-#   every pixel. And where two captions are nearly one sentence, no generator can put their things into different places.
+#   every pixel. And where two captions are nearly one sentence, no system here puts their things into different places.
 # * Playing finds questions, counting answers them: each view of the explorer stands on a function that a loop can call.
 #
 # ## Exercises
