@@ -9,18 +9,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from t2i_core.captions import Tokens, Vocabulary
-from t2i_core.config import Profile
+from t2i_core.config import Profile, UserError
+from t2i_core.data import Batch
 from t2i_core.image_encoder import ImageEncoder, InceptionEncoder, Regions, inception_file
 from t2i_core.matcher import RegionMatcher, pretrain
+from t2i_core.matching import FalseSentences
 from t2i_core.text_encoder import Text, TextEncoder
 
 
 @dataclass(frozen=True)
 class MatcherConfig:
-    """gamma1, 2, 3 are DAMSM's (attention over regions, over words, contrast between captions)."""
+    """gamma1, 2, 3 are DAMSM's (attention over regions, over words, contrast between captions).
+
+    The last three are ours: they make it a better teacher of a generator. ``residual`` makes the image encoder deeper.
+    With ``falsified``, an image has to tell its caption from five more that are false in one respect (`falsify`).
+    ``perturbation`` is the largest Euclidean norm of a change to each training image that raises its sentence loss
+    most: a model that withstands such changes is not pleased by patterns nobody sees, and a thing must look like one.
+    """
 
     text_dim: int = 64
     resolution: int = 32
@@ -30,6 +39,13 @@ class MatcherConfig:
     gamma1: float = 5.0
     gamma2: float = 5.0
     gamma3: float = 10.0
+    residual: bool = False
+    falsified: bool = False
+    perturbation: float = 0.0
+
+    def __post_init__(self):
+        if self.perturbation < 0:
+            raise UserError(f"perturbation {self.perturbation} is negative: choose 0 (none) or more")
 
     @classmethod
     def of(cls, p: Profile) -> MatcherConfig:
@@ -54,7 +70,7 @@ class DAMSM(RegionMatcher):
         if config.image_encoder == "inception":
             self.image_encoder: nn.Module = InceptionEncoder(config.text_dim)
         else:
-            self.image_encoder = ImageEncoder(config.text_dim, config.resolution, config.width)
+            self.image_encoder = ImageEncoder(config.text_dim, config.resolution, config.width, config.residual)
 
     def begin(self) -> None:
         if self.config.inception_weights is not None:
@@ -66,6 +82,46 @@ class DAMSM(RegionMatcher):
 
     def encode_image(self, images: Tensor) -> Regions:
         return self.image_encoder(images)
+
+    @property
+    def falsifies(self) -> bool:
+        return self.config.falsified
+
+    def training_losses(self, batch: Batch, draw: torch.Generator) -> dict[str, Tensor]:
+        text, false, images = self.encode_text(batch.tokens), self.encode_false(batch.falsified), batch.images[-1]
+        if self.config.perturbation:
+            radius = self.config.perturbation * torch.rand(len(images), generator=draw).to(images.device)
+            start = torch.randn(images.shape, generator=draw).to(images.device)
+            images = self.perturbed(images, text, batch.class_ids, false, radius, start)
+        return self.losses(images, text, batch.class_ids, false=false)
+
+    def perturbed(
+        self,
+        images: Tensor,
+        text: Text,
+        class_ids: Tensor,
+        false: FalseSentences | None,
+        radius: Tensor,
+        start: Tensor,
+    ) -> Tensor:
+        """x + d with ||d|| = r, d = r g / ||g||, g the gradient of the sentence loss at x + r start / ||start||.
+
+        One step of adversarial training in the Euclidean norm (Madry et al. 2018) for each image (B, 3, R, R);
+        ``radius`` (B,), ``start`` like the images. The captions stay as they are.
+        """
+        words, sentence, mask = text
+        text = Text(words.detach(), sentence.detach(), mask)
+        false = false and false._replace(sentences=false.sentences.detach())
+        at = (images + _of_length(start, radius)).requires_grad_()
+        (loss,) = self.losses(at, text, class_ids, ("sentence",), false).values()
+        (gradient,) = torch.autograd.grad(loss, at)
+        return images + _of_length(gradient, radius)
+
+
+def _of_length(directions: Tensor, lengths: Tensor) -> Tensor:
+    """Each of the images (B, 3, R, R) brought to the Euclidean norm that ``lengths`` (B,) says."""
+    norms = directions.flatten(1).norm(dim=1).clamp_min(torch.finfo(directions.dtype).tiny)
+    return directions * (lengths / norms)[:, None, None, None]
 
 
 train_matcher = partial(pretrain, DAMSM)

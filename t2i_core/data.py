@@ -19,10 +19,12 @@ from PIL import Image
 from torch import Tensor
 
 from t2i_core.blocks import resize
-from t2i_core.captions import Tokens, Vocabulary
+from t2i_core.captions import Tokens, Vocabulary, split_words
 from t2i_core.config import UserError, nearest
+from t2i_core.falsify import KINDS, Falsified, Falsifier
 from t2i_core.manifest import dataset_hash, read_manifest
 
+FALSIFYING = 2000  # what a random generator is for: see `random_generator`
 IN_MEMORY_BYTES = 2 << 30  # decoded pixels up to this size are kept in memory, all resolutions together
 
 
@@ -43,6 +45,7 @@ class Batch:
     class_ids: Tensor
     indices: Tensor  # (B,) into the split, on the CPU
     caption_indices: Tensor  # (B,) which of the image's captions, on the CPU
+    falsified: Falsified | None = None  # the same captions made false, where the stream was asked for them
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -168,6 +171,17 @@ class CaptionDataset:
     def caption(self, index: int, caption_index: int = 0) -> str:
         return self.captions[index][caption_index]
 
+    def said(self, kind: str) -> set[str]:
+        """The single words by which captions say ``kind`` ("name", "color", ...) of things; none without a truth."""
+        found = {
+            caption[start:end].lower()
+            for truth, captions in zip(self.truth, self.captions, strict=True)
+            for caption, words in zip(captions, truth.get("words", []), strict=False)
+            for start, end, part, what in words
+            if part >= 0 and what == kind
+        }
+        return {word for word in found if len(split_words(word)) == 1}
+
     def vocabulary(self, max_words: int = 18) -> Vocabulary:
         """Every word of this split's captions."""
         if max_words not in self._vocabularies:
@@ -209,11 +223,19 @@ def _training_set(data: str, content: str, resolutions: tuple[int, ...], device:
 class BatchStream:
     """Endless shuffled batches: epoch after epoch, every image once an epoch, a random caption of it each time.
 
-    ``rank`` and ``world`` share each batch between processes: ``batch_size`` is that of one process.
+    ``rank`` and ``world`` share each batch between processes: ``batch_size`` is that of one process. With
+    ``falsify``, every batch has its captions made false as well; a UserError where that cannot be.
     """
 
     def __init__(
-        self, dataset: CaptionDataset, vocabulary: Vocabulary, batch_size: int, seed: int, rank: int = 0, world: int = 1
+        self,
+        dataset: CaptionDataset,
+        vocabulary: Vocabulary,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        falsify: bool = False,
     ):
         if len(dataset) < 2:
             raise UserError(f"{dataset.folder} has {len(dataset)} image(s) to train on: at least 2 are needed")
@@ -225,6 +247,7 @@ class BatchStream:
         tokens = dataset.tokens(vocabulary)
         self._ids, self._lengths = tokens.ids, tokens.lengths
         self._order: dict[int, Tensor] = {}
+        self._falsify = Falsifier(vocabulary, {kind: dataset.said(kind) for kind in KINDS}) if falsify else None
 
     def _epoch(self, epoch: int) -> Tensor:
         if epoch not in self._order:
@@ -248,5 +271,9 @@ class BatchStream:
         lengths = self._lengths[rows]
         tokens = Tokens(self._ids[rows, : int(lengths.max())], lengths)
         device = self.dataset.device
-        images = self.dataset.stages(indices)
-        return Batch(images, tokens.to(device), self.dataset.class_ids[indices].to(device), indices, which)
+        images, classes = self.dataset.stages(indices), self.dataset.class_ids[indices].to(device)
+        falsified = None
+        if self._falsify is not None:
+            draw = random_generator(self.seed, step, purpose=FALSIFYING + self.rank)
+            falsified = self._falsify(tokens, draw).to(device)
+        return Batch(images, tokens.to(device), classes, indices, which, falsified)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from t2i_core.captions import Vocabulary
@@ -61,11 +64,13 @@ def trained(
     seed: int = 0,
     progress=None,
     base: str | Path | None = None,
+    settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> Matcher:
     """Train it on ``dataset`` into ``out``, or load it from there; a published CLIP is read where it lies, and ``out``
-    says where that is. An ITM's own CLIP is trained before it, into ``base`` (default: ``out``/clip)."""
+    says where that is. An ITM's own CLIP is trained before it, into ``base`` (default: ``out``/clip). ``settings`` of
+    its configuration take the place of the profile's."""
     cls = KINDS[nearest(kind, KINDS, "matching model")]
-    config = cls.Config.of(p)
+    config = dataclasses.replace(cls.Config.of(p), **settings)
     if source_of(config) is config:
         published = fresh(kind, p, dataset.vocabulary(p.max_words)).freeze()
         published.save(out)
@@ -74,4 +79,4 @@ def trained(
     if cls is ITM:
         below = "clip-resnet" if source_of(config) else "clip"
         parts["clip"] = trained(below, dataset, base or Path(out) / "clip", p, seed, progress)
-    return pretrain(cls, dataset, out, p, seed, progress=progress, **parts)
+    return pretrain(cls, dataset, out, p, seed, config=config, progress=progress, **parts)

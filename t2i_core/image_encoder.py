@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from t2i_core.blocks import resize
@@ -21,14 +22,32 @@ class Regions(NamedTuple):
     image: Tensor
 
 
+class Residual(nn.Module):
+    """Two convolutions, each with its group norm, beside the input: (B, C, H, W) -> the same."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.GroupNorm(8, channels),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.GroupNorm(8, channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(x + self.body(x), 0.2)
+
+
 class ImageEncoder(nn.Module):
     """Images (B, 3, R, R) in [-1, 1] -> :class:`Regions` with 8 x 8 regions of an image resized to ``resolution``.
 
     A small convolutional network, trained from scratch on the dataset at hand: nothing to download. It has no batch
-    norm, so an image means the same alone and in a batch, in training too.
+    norm, so an image means the same alone and in a batch, in training too. ``residual`` makes it deeper: two more
+    convolutions with a shortcut at each size.
     """
 
-    def __init__(self, text_dim: int, resolution: int = 32, width: int = 32):
+    def __init__(self, text_dim: int, resolution: int = 32, width: int = 32, residual: bool = False):
         super().__init__()
         self.resolution = resolution
         layers: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1), nn.LeakyReLU(0.2)]
@@ -36,7 +55,9 @@ class ImageEncoder(nn.Module):
         while size > 8:
             layers += [nn.Conv2d(width, 2 * width, 4, 2, 1), nn.GroupNorm(8, 2 * width), nn.LeakyReLU(0.2)]
             width, size = 2 * width, size // 2
-        layers += [nn.Conv2d(width, width, 3, padding=1), nn.GroupNorm(8, width), nn.LeakyReLU(0.2)]
+            layers += [Residual(width)] if residual else []
+        if not residual:
+            layers += [nn.Conv2d(width, width, 3, padding=1), nn.GroupNorm(8, width), nn.LeakyReLU(0.2)]
         self.body = nn.Sequential(*layers)
         self.region_head = nn.Conv2d(width, text_dim, 1, bias=False)
         self.tail = nn.Sequential(nn.Conv2d(width, width, 4, 2, 1), nn.GroupNorm(8, width), nn.LeakyReLU(0.2))

@@ -17,9 +17,12 @@ from torch import Tensor, nn
 
 from t2i_core.captions import Tokens, Vocabulary
 from t2i_core.config import Profile, UserError, atomic_write, write_json
-from t2i_core.data import BatchStream, CaptionDataset
-from t2i_core.matching import sentence_loss, word_loss
+from t2i_core.data import Batch, BatchStream, CaptionDataset, random_generator
+from t2i_core.falsify import Falsified
+from t2i_core.matching import FalseSentences, sentence_loss, word_loss
 from t2i_core.text_encoder import Text
+
+PERTURBING = 3000  # what a random generator is for: see `data.random_generator`
 
 
 class Matcher(nn.Module):
@@ -52,6 +55,15 @@ class Matcher(nn.Module):
     def losses(self, images: Tensor, text: Text, class_ids: Tensor | None) -> dict[str, Tensor]:
         """What it is trained by: named scalars for images (B, 3, R, R) and their captions."""
         raise TypeError(f"{type(self).__name__} must define losses")
+
+    @property
+    def falsifies(self) -> bool:
+        """Is it trained with captions made false, so that its batches must have them?"""
+        return False
+
+    def training_losses(self, batch: Batch, draw: torch.Generator) -> dict[str, Tensor]:
+        """The losses of one step of its training; ``draw`` is for whatever is random in them."""
+        return self.losses(batch.images[-1], self.encode_text(batch.tokens), batch.class_ids)
 
     @classmethod
     def steps(cls, profile: Profile) -> int:
@@ -127,16 +139,25 @@ class RegionMatcher(Matcher):
         text: Text,
         class_ids: Tensor | None,
         terms: Sequence[str] = ("words", "sentence"),
+        false: FalseSentences | None = None,
     ) -> dict[str, Tensor]:
-        """The two terms (GR-GAN E8, E9 without its weights), or one of them, for images (B, 3, R, R)."""
+        """The two terms (GR-GAN E8, E9 without its weights), or one of them, for images (B, 3, R, R). ``false`` are
+        more negatives of the sentence's."""
         seen, c = self.encode_image(images), self.config
         found = {}
         if "words" in terms:
             gammas = c.gamma1, c.gamma2, c.gamma3
             found["words"] = word_loss(seen.regions, text.words, text.mask, class_ids, *gammas)
         if "sentence" in terms:
-            found["sentence"] = sentence_loss(seen.image, text.sentence, c.gamma3, class_ids)
+            found["sentence"] = sentence_loss(seen.image, text.sentence, c.gamma3, class_ids, false)
         return found
+
+    def encode_false(self, falsified: Falsified | None) -> FalseSentences | None:
+        """The sentences of captions made false; None where there are none."""
+        if falsified is None:
+            return None
+        sentences = self.encode_text(falsified.tokens).sentence
+        return FalseSentences(sentences.unflatten(0, falsified.possible.shape), falsified.possible)
 
 
 def read_facts(path: Path) -> dict:
@@ -224,11 +245,10 @@ def pretrain(
     model.to(dataset.device).train()
     optimiser = cls.optimiser(model, learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps + 1, pct_start=0.1)
-    stream = BatchStream(dataset, vocabulary, profile.matcher_batch, seed)
+    stream = BatchStream(dataset, vocabulary, profile.matcher_batch, seed, falsify=model.falsifies)
     history: dict[str, list[Tensor]] = {}
     for step in progress(range(steps)) if progress else range(steps):
-        batch = stream.at(step)
-        losses = model.losses(batch.images[-1], model.encode_text(batch.tokens), batch.class_ids)
+        losses = model.training_losses(stream.at(step), random_generator(seed, step, purpose=PERTURBING))
         optimiser.zero_grad(set_to_none=True)
         sum(losses.values()).backward()
         nn.utils.clip_grad_norm_(model.parameters(), cls.clip_gradient)

@@ -5,6 +5,8 @@ B captions are compared with B images in one go, (B, B, ...), without a loop ove
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,13 +16,36 @@ from t2i_core.attention import flatten_regions
 LENGTH_GROUPS = 4
 
 
-def sentence_loss(image: Tensor, sentence: Tensor, gamma: float = 10.0, class_ids: Tensor | None = None) -> Tensor:
+class FalseSentences(NamedTuple):
+    """sentences (K, B, D) of each image's own caption, falsified; possible (K, B): the others are none."""
+
+    sentences: Tensor
+    possible: Tensor
+
+    def of(self, chosen: Tensor, otherwise: Tensor) -> Tensor:
+        """(B, D): the one of the K that ``chosen`` (B,) says; ``otherwise`` (B, D) where none is possible."""
+        picked = self.sentences[chosen, torch.arange(len(chosen), device=chosen.device)]
+        return torch.where(self.possible.any(0)[:, None], picked, otherwise)
+
+
+def sentence_loss(
+    image: Tensor,
+    sentence: Tensor,
+    gamma: float = 10.0,
+    class_ids: Tensor | None = None,
+    false: FalseSentences | None = None,
+) -> Tensor:
     """GR-GAN E8, DAMSM's L^s: -sum_i log softmax_j(gamma cos(v_i, s_j))_i, mean over i, both directions added.
 
-    image, sentence (B, D). ``class_ids`` (B,): other samples of the same class are no negatives.
+    image, sentence (B, D). ``class_ids`` (B,): other samples of the same class are no negatives. With ``false``
+    (ours), an image chooses its caption among those of the batch and its own false ones.
     """
-    scores = gamma * F.normalize(image, dim=1) @ F.normalize(sentence, dim=1).T
-    return _both_directions(scores, class_ids)
+    image, sentence = F.normalize(image, dim=1), F.normalize(sentence, dim=1)
+    own = None
+    if false is not None:
+        cosines = torch.einsum("bd,kbd->bk", image, F.normalize(false.sentences, dim=2))
+        own = (gamma * cosines).masked_fill(~false.possible.T, -torch.inf)
+    return _both_directions(gamma * image @ sentence.T, class_ids, own)
 
 
 def word_loss(
@@ -89,11 +114,13 @@ def _contexts(regions: Tensor, words: Tensor, mask: Tensor, gamma1: float) -> tu
     return attention.unflatten(1, mask.shape), cosines.unflatten(1, mask.shape)
 
 
-def _both_directions(scores: Tensor, class_ids: Tensor | None) -> Tensor:
-    """Cross-entropy of (B, B) scores along both axes; the diagonal is the truth."""
+def _both_directions(scores: Tensor, class_ids: Tensor | None, own: Tensor | None = None) -> Tensor:
+    """Cross-entropy of (B, B) scores along both axes; the diagonal is the truth. ``own`` (B, K) are more negatives of
+    each row."""
     target = torch.arange(len(scores), device=scores.device)
     if class_ids is not None:
         same = class_ids[:, None] == class_ids[None, :]
         same = same & ~torch.eye(len(scores), dtype=torch.bool, device=scores.device)
         scores = scores.masked_fill(same, -torch.inf)
-    return F.cross_entropy(scores, target) + F.cross_entropy(scores.T, target)
+    rows = scores if own is None else torch.cat([scores, own], 1)
+    return F.cross_entropy(rows, target) + F.cross_entropy(scores.T, target)

@@ -106,7 +106,9 @@ class Loop:
         self.main = accelerator.is_main_process
         rank, world = accelerator.process_index, accelerator.num_processes
         self.rank = rank
-        self.stream = BatchStream(dataset, system.vocabulary, config.batch_size, config.seed, rank, world)
+        self.stream = BatchStream(
+            dataset, system.vocabulary, config.batch_size, config.seed, rank, world, system.falsifies
+        )
         betas = (config.beta1, config.beta2)
         rates = {"generator": config.learning_rate, "discriminators": config.discriminator_rate}
         self.optimisers = {

@@ -16,6 +16,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ from safetensors.torch import save as save_safetensors
 from t2i_core import encoders, results, systems
 from t2i_core.config import (
     SHIPPED,
+    Profile,
     RunConfig,
     UserError,
     atomic_write,
@@ -46,13 +48,22 @@ from t2i_core.trainers import Request, train_side_by_side
 KEPT = ("config.json", "vocabulary.json", "matcher.json", "summary.json")
 VARIANTS = {"df-gan": "clip"}  # what stands for the system; of the others the default, where no recipe says more
 STEPS = 6000
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Recipe(NamedTuple):
-    """How the zoo trains a system where it is not by its profile: steps, and settings of the `RunConfig`."""
+    """How the zoo trains a system where it is not by its profile: steps, settings of the `RunConfig` and of a matching
+    model of its own, and the number of training images."""
 
     steps: int = STEPS
-    settings: Mapping[str, Any] = MappingProxyType({})
+    settings: Mapping[str, Any] = NOTHING
+    matcher: Mapping[str, Any] = NOTHING
+    train_images: int | None = None
+
+    def profile(self, name: str) -> Profile:
+        """The profile, with as many training images as the recipe says."""
+        p = profile(name)
+        return dataclasses.replace(p, train_images=self.train_images or p.train_images)
 
 
 # One system is trained to draw what it is told as well as two cores can teach it in an evening. The recipe was found by
@@ -114,23 +125,17 @@ def build(
     p = dataclasses.replace(
         profile(profile_name), matcher_steps=matcher_steps, clip_steps=matcher_steps, itm_steps=matcher_steps
     )
-    data, processor = data_root() / default_folder(world, p), make_accelerator(device).device
-    dataset = training_set(data, p.resolutions, processor)
-    configs = {name: planned(name, world, profile_name, data, steps, seed) for name in chosen}
-    kinds = {name: systems.matcher_kind(name, config.variant, config.switches) for name, config in configs.items()}
-    matchers = {kind: Path(out) / f"{kind}-{world}-s{seed}" for kind in dict.fromkeys(kinds.values())}
-    for kind, place in matchers.items():
-        title = encoders.KINDS[kind].title
-        base = Path(out) / f"clip-{world}-s{seed}"
-        encoders.trained(kind, dataset, place, p, seed, lambda n, title=title: progress(n, title), base)
-    wanted = [
-        Request(
-            dataclasses.replace(config, matcher=str(matchers[kinds[name]])),
-            Path(out) / f"{name}-{config.variant}-{world}-s{seed}",
-            measure=True,
-        )
-        for name, config in configs.items()
-    ]
+    processor, wanted = make_accelerator(device).device, []
+    for name in chosen:
+        recipe = RECIPES.get(name, Recipe())
+        config = planned(name, world, profile_name, folder_of(recipe, world, profile_name), steps, seed)
+        dataset = training_set(config.data, p.resolutions, processor)
+        kind = systems.matcher_kind(name, config.variant, config.switches)
+        reader = Path(out) / f"{kind}-{f'{name}-' if recipe.matcher else ''}{world}-s{seed}"
+        base, title = Path(out) / f"clip-{world}-s{seed}", encoders.KINDS[kind].title
+        encoders.trained(kind, dataset, reader, p, seed, partial(progress, description=title), base, recipe.matcher)
+        place = Path(out) / f"{name}-{config.variant}-{world}-s{seed}"
+        wanted.append(Request(dataclasses.replace(config, matcher=str(reader)), place, measure=True))
     missing = [request for request in wanted if not finished(request.config, request.folder)]
     missing.sort(key=lambda request: -request.config.steps)  # the longest first, so that none is left to train alone
     train_side_by_side(missing, device, jobs if processor.type == "cpu" else 1)
@@ -142,6 +147,15 @@ def _steps(request: Request) -> str:
     """The option that asks for the steps of a run: none where its recipe does. It may have had more than were asked."""
     name, steps = request.config.system, Run(request.folder).summary["steps"]
     return "" if steps == RECIPES.get(name, Recipe()).steps else f" --steps {steps}"
+
+
+def folder_of(recipe: Recipe, world: str, profile_name: str) -> Path:
+    """The dataset that a recipe trains on; a UserError says how to prepare it where it is not there."""
+    folder = data_root() / default_folder(world, recipe.profile(profile_name))
+    if recipe.train_images and not folder.exists():
+        command = f"t2i prepare {world} --profile {profile_name} --train {recipe.train_images}"
+        raise UserError(f"{folder} is not there: prepare it with `{command}`")
+    return folder
 
 
 def planned(name: str, world: str, profile_name: str, data: str | Path, steps: int | None, seed: int) -> RunConfig:

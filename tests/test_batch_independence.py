@@ -94,9 +94,10 @@ def test_text_encoder_reads_words_in_order_and_both_ways():
     assert (forward > 0).all()
 
 
+@pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("training", [False, True])
-def test_image_encoder(training):
-    encoder = ImageEncoder(12, resolution=32, width=8).double().train(training)
+def test_image_encoder(training, residual):
+    encoder = ImageEncoder(12, resolution=32, width=8, residual=residual).double().train(training)
     images = batch().images[-1]
     same_for_every_selection(lambda rows: tuple(encoder(images[rows])))
     leaf = images[:2].clone().requires_grad_()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from types import SimpleNamespace
@@ -258,12 +259,20 @@ def test_the_least_loss_of_a_discriminator_that_reads_no_caption():
     bce = least(adversarial.bce_real, adversarial.bce_fake)
     assert game("gan-cls", {"mismatch": True}).won == pytest.approx(bce)
     assert game("attngan", {"mismatch": True}).won == pytest.approx(bce / 2)
+    half = least(lambda r: adversarial.bce_real(r) / 2, adversarial.bce_fake)  # as many wrong captions as right ones
+    assert game("attngan", {"mismatch": True, "falsified": True}).won == pytest.approx(half)
     assert game("ratlip", {}).won == pytest.approx(least(adversarial.hinge_real, adversarial.hinge_fake), abs=1e-4)
     assert BCE.near == pytest.approx(NEAR * BCE.blind) and HINGE.near == pytest.approx(1.1)
 
 
 VARIANTS = [(name, "default") for name in systems.available()]
-VARIANTS += [("attngan", "mismatch"), ("gr-gan", "swi"), ("gr-gan", "mismatch"), ("gan-cls", "int")]
+VARIANTS += [
+    ("attngan", "mismatch"),
+    ("attngan", "falsified"),
+    ("gr-gan", "swi"),
+    ("gr-gan", "mismatch"),
+    ("gan-cls", "int"),
+]
 
 
 @pytest.mark.parametrize(("name", "variant"), VARIANTS)
@@ -276,7 +285,7 @@ def test_a_blind_discriminator_of_every_system_has_the_loss_that_is_written_down
     for module in system.discriminators.modules():
         if not list(module.children()):
             module.register_forward_hook(lambda module, inputs, output: 0 * output)
-    batch = tiny.batch()
+    batch = dataclasses.replace(tiny.batch(), falsified=tiny.false_captions() if system.falsifies else None)
     out = system.generate(batch.tokens, system.noise(len(batch), 0).double())
     judged, drawn = system.discriminator_losses(batch, out), system.generator_losses(batch, out)
     judges = [key for key in judged if key[0] == "d" and key[1:].isdigit() or key == "d"]

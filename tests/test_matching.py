@@ -15,7 +15,9 @@ from t2i_core import encoders
 from t2i_core.captions import Vocabulary
 from t2i_core.config import PROFILES, UserError
 from t2i_core.damsm import DAMSM, MatcherConfig
-from t2i_core.matching import sentence_loss, word_contexts, word_loss, word_scores
+from t2i_core.data import load
+from t2i_core.image_encoder import Residual
+from t2i_core.matching import FalseSentences, sentence_loss, word_contexts, word_loss, word_scores
 
 LENGTHS = (4, 1, 3, 2)
 MASK = torch.arange(4) < torch.tensor(LENGTHS)[:, None]
@@ -125,6 +127,33 @@ def test_sentence_loss_gradient():
     assert_close(image.grad, tensor([[0, 2.0 * wrong], [2.0 * wrong, 0]]))
 
 
+def test_false_captions_are_more_negatives_of_their_own_image():
+    image, sentence, false = randn(3, 4), randn(3, 4, seed=1), randn(2, 3, 4, seed=2)
+    possible = torch.tensor([[True, False, True], [False, False, True]])
+    expected = 0.0
+    for i in range(3):
+        own, others = cosine(image[i], sentence[i]), [cosine(image[i], s) for s in sentence]
+        others += [cosine(image[i], false[k, i]) for k in range(2) if possible[k, i]]
+        expected -= math.log(math.exp(7 * own) / sum(math.exp(7 * x) for x in others)) / 3
+        others = [cosine(v, sentence[i]) for v in image]
+        expected -= math.log(math.exp(7 * own) / sum(math.exp(7 * x) for x in others)) / 3
+    found = sentence_loss(image, sentence, 7.0, false=FalseSentences(false, possible))
+    assert_close(found.item(), expected)
+    none = FalseSentences(false, torch.zeros_like(possible))
+    assert_close(sentence_loss(image, sentence, 7.0, false=none), sentence_loss(image, sentence, 7.0))
+
+    leaf = false.clone().requires_grad_()
+    sentence_loss(image, sentence, 7.0, false=FalseSentences(leaf, possible)).backward()
+    assert ((leaf.grad.abs().sum(2) > 0) == possible).all() and leaf.grad.isfinite().all()
+
+
+def test_one_false_caption_is_picked_for_each_image():
+    false, otherwise = randn(2, 3, 4), randn(3, 4, seed=1)
+    possible = torch.tensor([[True, False, False], [True, False, True]])
+    picked = FalseSentences(false, possible).of(torch.tensor([0, 0, 1]), otherwise)
+    assert_close(picked, torch.stack([false[0, 0], otherwise[1], false[1, 2]]))
+
+
 def test_word_loss_gradient():
     regions, words = randn(2, 3, 4).requires_grad_(), randn(2, 3, 2, seed=1).requires_grad_()
     mask = torch.tensor([[True, True], [True, False]])
@@ -225,3 +254,46 @@ def test_the_published_image_encoder_is_read_from_its_file_and_kept_with_what_wa
     file.write_bytes(b"rubbish")
     with pytest.raises(UserError, match="inception.pth is not torchvision's Inception-v3"):
         trained.begin()
+
+
+# ---------------------------------------------------------------- a matching model that is not pleased by small changes
+
+
+def test_a_perturbation_has_the_norm_it_is_given_and_raises_the_loss_most():
+    model, given = matcher(), batch()
+    text, radius = model.encode_text(given.tokens), tensor([0.0, 0.01, 0.02, 0.03])
+    starts = randn(6, *given.images[-1].shape, seed=5)
+
+    def loss(images: Tensor) -> float:
+        return model.losses(images, text, given.class_ids, ("sentence",))["sentence"].item()
+
+    changed = model.perturbed(given.images[-1], text, given.class_ids, None, radius, starts[0])
+    assert_close((changed - given.images[-1]).flatten(1).norm(dim=1), radius)
+    assert not changed.requires_grad and all(p.grad is None for p in model.parameters())
+    norms = starts.flatten(2).norm(dim=2)
+    by_chance = given.images[-1] + starts * (radius / norms)[:, :, None, None, None]
+    assert loss(changed) > max(loss(given.images[-1]), *(loss(images) for images in by_chance))
+
+
+def test_a_perturbation_follows_the_false_captions_and_teaches_the_text_encoder_nothing():
+    model = matcher().requires_grad_(True)
+    given, radius = batch(), torch.full((4,), 0.5, dtype=torch.float64)
+    text = model.encode_text(given.tokens)
+    false = FalseSentences(model.encode_text(given.tokens).sentence.roll(2, 0)[None], torch.ones(1, 4).bool())
+    start = randn(*given.images[-1].shape)
+    with_them, without = (model.perturbed(given.images[-1], text, None, f, radius, start) for f in (false, None))
+    assert (with_them - without).abs().max() > 1e-3
+    assert not with_them.requires_grad and all(p.grad is None for p in model.parameters())
+
+
+def test_one_that_is_trained_so_is_another_model_and_is_read_again(tiny_scenes, tmp_path):
+    dataset, settings = load(tiny_scenes), {"residual": True, "falsified": True, "perturbation": 2.0}
+    made = encoders.trained("damsm", dataset, tmp_path / "m", PROFILES["smoke"], settings=settings)
+    again = encoders.trained("damsm", dataset, tmp_path / "m", PROFILES["smoke"], settings=settings)
+    assert made.config == again.config and made.config.perturbation == 2.0 and made.falsifies
+    assert all(torch.equal(a, b) for a, b in zip(made.parameters(), again.parameters(), strict=True))
+    assert any(isinstance(part, Residual) for part in made.image_encoder.modules())
+    with pytest.raises(UserError, match="another configuration"):
+        encoders.trained("damsm", dataset, tmp_path / "m", PROFILES["smoke"])
+    with pytest.raises(UserError, match="perturbation -1 is negative"):
+        MatcherConfig(perturbation=-1)

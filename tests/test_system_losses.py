@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from tiny import RESOLUTIONS, batch, noise, system
+from tiny import RESOLUTIONS, batch, false_captions, noise, system
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -14,6 +14,7 @@ from t2i_core import systems
 from t2i_core.alr import ALRModule
 from t2i_core.config import UserError
 from t2i_core.data import Batch
+from t2i_core.matching import FalseSentences, sentence_loss
 from t2i_core.systems.alr_gan import ALRGAN
 
 GAMMA, FLOOR = 0.1, 0.1
@@ -159,6 +160,52 @@ def test_mismatch_shares_the_conditional_fake_half_with_wrong_captions(name):
     assert plain.discriminator_losses(given, out) != built.discriminator_losses(given, out)
 
 
+@pytest.mark.parametrize("name", ["attngan", "dm-gan"])
+def test_captions_made_false_are_one_more_quarter_of_fakes_and_negatives_of_the_sentence(name):
+    switches = {"matching_noise": 0.0, "lambda_damsm": 2.0}
+    built, mismatched = (system(name, variant, **switches) for variant in ("falsified", "mismatch"))
+    assert built.falsifies and not mismatched.falsifies
+    given, out = drawn(built)
+    given = dataclasses.replace(given, falsified=false_captions())
+    with pytest.raises(TypeError, match="falsify=True"):
+        built.discriminator_losses(batch(), out)
+    before = mismatched.discriminator_losses(given, out)
+    found = built.discriminator_losses(given, out)
+    s, false = out.text.sentence, built.matcher.encode_text(given.falsified.tokens).sentence
+    told = torch.stack([false[4], s[0], false[6], false[7]])  # the second has nothing to falsify: another image's
+    for i, judge in enumerate(built.discriminators):
+        extra = -0.25 * log_1_minus_d(judge.judge_with(judge.features(given.images[i]), told))
+        assert_close(found[f"d{i}"], before[f"d{i}"] + extra)
+
+    losses = built.generator_losses(given, out)
+    image = built.matcher.encode_image(out.images[-1]).image
+    negatives = FalseSentences(false.unflatten(0, (2, 4)), given.falsified.possible)
+    expected = 2.0 * 5.0 * sentence_loss(image, s, 10.0, given.class_ids, negatives)
+    assert_close(losses["damsm_sentence"], expected)
+    assert losses["damsm_sentence"] > 2.0 * 5.0 * sentence_loss(image, s, 10.0, given.class_ids)
+
+
+def test_noise_hides_from_the_matching_loss_what_is_small():
+    built = system("attngan", "falsified", matching_noise=0.5)
+    given, out = drawn(built)
+    torch.manual_seed(0)
+    twice = [built.matching(out.images[-1], out.text, given.class_ids)["damsm_sentence"] for _ in range(2)]
+    assert twice[0] != twice[1]
+    deviation = []
+    built.matcher.losses = lambda images, *rest: deviation.append((images - out.images[-1]).flatten(1).std(1)) or {}
+    built.matching(out.images[-1], out.text, given.class_ids)
+    assert (deviation[0] > 0).all() and (deviation[0] < 0.52).all() and len(deviation[0].unique()) == 4
+
+
+def test_falsified_captions_are_refused_where_they_mean_nothing():
+    with pytest.raises(UserError, match="mismatch=True as well"):
+        system("attngan", falsified=True)
+    with pytest.raises(UserError, match="matching_noise -1 is negative"):
+        system("attngan", matching_noise=-1)
+    with pytest.raises(UserError, match="GR-GAN's stages judge words too"):
+        system("gr-gan", "mismatch", falsified=True)
+
+
 # ---------------------------------------------------------------- E2: reconstruction
 
 
@@ -285,6 +332,7 @@ def test_every_variant_is_known_here():
         "default",
         "brief",
         "mismatch",
+        "falsified",
         "no-attention",
         "no-damsm",
         "itm",

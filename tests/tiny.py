@@ -9,6 +9,7 @@ from t2i_core.captions import Tokens, Vocabulary
 from t2i_core.clip import CLIP, ClipConfig
 from t2i_core.damsm import DAMSM, MatcherConfig
 from t2i_core.data import Batch
+from t2i_core.falsify import Falsified
 from t2i_core.itm import ITM, ITMConfig
 
 CAPTIONS = (
@@ -115,6 +116,13 @@ def batch(captions=CAPTIONS, class_ids=None, seed: int = 0) -> Batch:
     classes = torch.arange(count) if class_ids is None else torch.tensor(class_ids)
     tokens: Tokens = VOCABULARY.tokenize(captions)
     return Batch(images, tokens, classes, torch.arange(count), torch.zeros(count, dtype=torch.long))
+
+
+def false_captions() -> Falsified:
+    """`CAPTIONS` made false: in a first way none of them, in a second all but the one that is a single word."""
+    captions = ("a small blue house stands on the left", "dog", "the red house", "a blue dog on the left")
+    possible = torch.tensor([[False] * 4, [True, False, True, True]])
+    return Falsified(VOCABULARY.tokenize([*CAPTIONS, *captions]), possible, torch.tensor([1, 0, 1, 1]))
 
 
 def noise(count: int, seed: int = 3) -> torch.Tensor:

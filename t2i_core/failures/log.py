@@ -76,6 +76,8 @@ def game(system: str, switches: dict, stage: int = 0) -> Game:
         reads = switches["order"][stage] != "I"
         return Game(pair / 2, _LEAST / 2 if mismatch and reads else 0.0, never / 2)
     if system in ("attngan", "dm-gan", "alr-gan"):
+        if switches.get("falsified"):  # wrong captions weigh 1/4 more, as much as the right ones of real images
+            return Game(pair + math.log(2) / 4, math.log(2), never)
         return Game(pair, _LEAST / 2 if mismatch else 0.0, never)
     raise UserError(f"what a blind discriminator's loss is in {system!r} is not written down in failures.log.game")
 

@@ -28,6 +28,7 @@ from t2i_core.blocks import (
 from t2i_core.config import Profile, UserError, nearest
 from t2i_core.data import Batch
 from t2i_core.matcher import Matcher
+from t2i_core.matching import FalseSentences
 from t2i_core.ssm import similarity_matrix, text_vision_matrix
 from t2i_core.systems.base import Generated, System, SystemConfig
 from t2i_core.text_encoder import Text
@@ -43,6 +44,10 @@ class AttnGANConfig(SystemConfig):
     The matching loss is lambda (lambda_1 L_sentence + lambda_2 L_words): lambda is AttnGAN's, ALR-GAN's lambda_2;
     lambda_1 and lambda_2 are GR-GAN's (E9). Published are 5 (CUB; 50 on COCO), 1, 1 with DAMSM, and 1, 4, 1 with ITM. A
     smaller profile weighs all matching losses less (ours), by the same factor: lambda is 1/5 of its DAMSM's with ITM.
+
+    ``falsified`` and ``matching_noise`` are ours, and off unless asked for. The first teaches to obey every word, where
+    a batch's other captions teach to obey a few; under the second, what pleases the matching model has to be large
+    enough to be seen through noise.
     """
 
     encoder: str = "damsm"
@@ -52,12 +57,16 @@ class AttnGANConfig(SystemConfig):
     lambda2: float = 1.0
     lambda_kl: float = 1.0  # of the conditioning augmentation, in the published code
     mismatch: bool = False  # real images with another image's caption as fakes: in the published code, in no equation
+    falsified: bool = False  # captions made false in one respect: such a fake too, and more negatives of L_sentence
+    matching_noise: float = 0.0  # standard deviation, at most, of what is added to the images that L_DAMSM judges
 
     def __post_init__(self):
         nearest(self.encoder, AttnGAN.matchers, "encoder")
-        for name in ("lambda_damsm", "lambda1", "lambda2", "lambda_kl"):
+        for name in ("lambda_damsm", "lambda1", "lambda2", "lambda_kl", "matching_noise"):
             if getattr(self, name) < 0:
-                raise UserError(f"{name} {getattr(self, name)} is negative: choose 0 (no such loss) or more")
+                raise UserError(f"{name} {getattr(self, name)} is negative: choose 0 (none of it) or more")
+        if self.falsified and not self.mismatch:
+            raise UserError("falsified captions are a kind of mismatched ones: choose mismatch=True as well")
 
     @classmethod
     def of(cls, p: Profile, **switches) -> AttnGANConfig:
@@ -145,6 +154,7 @@ class Generator(nn.Module):
         return Generated(images, attention, features, extras={"mu": mu, "log_variance": log_variance})
 
 
+FALSIFIED = {"mismatch": True, "falsified": True, "matching_noise": 0.3, "lambda1": 5.0, "lambda2": 0.2}
 ITM = {"encoder": "itm", "lambda1": 4.0, "lambda2": 1.0}  # as GR-GAN weighs it
 
 
@@ -160,6 +170,7 @@ class AttnGAN(System):
         "default": {},
         "brief": {},  # the whole system, trained as briefly as its ablations
         "mismatch": {"mismatch": True},
+        "falsified": FALSIFIED,
         "no-attention": {"backbone": "mean"},
         "no-damsm": {"lambda_damsm": 0.0},
         "itm": ITM,
@@ -179,12 +190,29 @@ class AttnGAN(System):
     def build_discriminator(self, resolution: int) -> nn.Module:
         return StageDiscriminator(resolution, self.config.ndf, self.config.text_dim)
 
+    @property
+    def falsifies(self) -> bool:
+        return self.config.falsified
+
+    def false_sentences(self, batch: Batch, out: Generated) -> FalseSentences | None:
+        """Of the batch's captions made false, where the losses want them; read once for both updates of a step."""
+        if not self.falsifies:
+            return None
+        if batch.falsified is None:
+            raise TypeError("the batch has no captions made false: ask for them, BatchStream(..., falsify=True)")
+        if "false" not in out.extras:
+            with torch.no_grad():
+                out.extras["false"] = self.matcher.encode_false(batch.falsified).sentences
+        return FalseSentences(out.extras["false"], batch.falsified.possible)
+
     def discriminator_losses(self, batch: Batch, out: Generated) -> dict[str, Tensor]:
         """ALR-GAN E13, E15 (AttnGAN's own): for each stage an unconditional and a conditional pair, "d0", "d1", ...
 
-        With ``mismatch``, the conditional fake half is shared by drawn images and by real images with a wrong caption.
+        With ``mismatch``, the conditional fake half is shared by drawn images and by real images with a wrong caption;
+        ``falsified`` gives the wrong captions another quarter, for real images with their own made false.
         """
-        sentence = out.text.sentence
+        sentence, false = out.text.sentence, self.false_sentences(batch, out)
+        falsified = None if false is None else false.of(batch.falsified.chosen, sentence.roll(1, 0))
         losses = {}
         for i, (judge, real, fake) in enumerate(zip(self.discriminators, batch.images, out.images, strict=True)):
             seen, drawn = judge.features(real), judge.features(fake.detach())
@@ -194,6 +222,8 @@ class AttnGAN(System):
             if self.config.mismatch:
                 wrong = bce_fake(judge.judge_with(seen, sentence.roll(1, 0)))
                 matched = matched + 0.25 * (wrong - bce_fake(with_fake))
+            if falsified is not None:
+                matched = matched + 0.25 * bce_fake(judge.judge_with(seen, falsified))
             losses[f"d{i}"] = alone + matched
         return losses
 
@@ -205,13 +235,25 @@ class AttnGAN(System):
             losses[f"g{i}"] = bce_generator(judge.judge_alone(drawn), judge.judge_with(drawn, out.text.sentence))
         if self.config.lambda_kl:
             losses["kl"] = self.config.lambda_kl * conditioning_kl(out.extras["mu"], out.extras["log_variance"])
-        return losses | self.matching(out.images[-1], out.text, batch.class_ids)
+        false = self.false_sentences(batch, out)
+        return losses | self.matching(out.images[-1], out.text, batch.class_ids, false=false)
 
-    def matching(self, images: Tensor, text: Text, class_ids: Tensor, stage: str = "", **weights: float) -> dict:
+    def matching(
+        self,
+        images: Tensor,
+        text: Text,
+        class_ids: Tensor,
+        stage: str = "",
+        false: FalseSentences | None = None,
+        **weights: float,
+    ) -> dict[str, Tensor]:
         """lambda (lambda_1 L_sentence + lambda_2 L_words), as "damsm_sentence", "itm_words", ...; what weighs 0 is not
         computed. ``weights`` (sentence, words) take the place of lambda_1 and lambda_2."""
         c = self.config
+        if c.matching_noise:
+            deviation = c.matching_noise * torch.rand(len(images), 1, 1, 1, device=images.device)
+            images = images + deviation * torch.randn_like(images)
         weights = {n: c.lambda_damsm * w for n, w in (weights or {"words": c.lambda2, "sentence": c.lambda1}).items()}
         terms = [name for name, weight in weights.items() if weight]
-        found = self.matcher.losses(images, text, class_ids, terms) if terms else {}
+        found = self.matcher.losses(images, text, class_ids, terms, false) if terms else {}
         return {f"{self.matcher.kind}{stage}_{name}": weights[name] * loss for name, loss in found.items()}

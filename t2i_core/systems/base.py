@@ -96,6 +96,11 @@ class System(nn.Module):
         return next(self.generator.parameters()).device
 
     @property
+    def falsifies(self) -> bool:
+        """Do its losses want the batch's captions made false as well?"""
+        return False
+
+    @property
     def noise_size(self) -> int:
         """One row of noise holds all that is random in an image: z and the conditioning augmentation's epsilon."""
         return self.config.noise_dim + self.config.condition_dim

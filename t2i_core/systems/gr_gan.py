@@ -45,6 +45,8 @@ class GRGANConfig(DMGANConfig):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.falsified:
+            raise UserError("GR-GAN's stages judge words too, and falsified captions are for sentences: choose False")
         if sorted(self.order) != sorted(ROLES):
             raise UserError(f"order {self.order!r}: I, S and W each once, such as ISW, IWS or SWI")
         if len(self.resolutions) != len(self.order):

@@ -1,0 +1,91 @@
+"""Captions made false in one respect, as negatives for a matching model, a discriminator and a generator.
+
+In a random batch hardly two captions name the same things, so that a picture is told from the others without knowing
+which of its things is red, or what is on the left. A caption that differs from the picture's own in one such respect
+leaves no other way. The papers take their negatives from the batch alone; these are ours, and only by choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from t2i_core.captions import Tokens, Vocabulary
+from t2i_core.config import UserError
+
+KINDS = ("name", "color")  # of words that are replaced by another one of their kind, or exchanged
+SIDES = ("left", "right")  # words that are exchanged for one another throughout
+WAYS = (*(f"another {kind}" for kind in KINDS), *(f"{kind}s exchanged" for kind in KINDS), "sides exchanged")
+
+
+class Falsified(NamedTuple):
+    """tokens: K x B captions, those of the first of the `WAYS`, then those of the second, ... possible (K, B): False
+    where a caption says nothing that can be falsified so, and stands as it was. chosen (B,): one way for each caption,
+    at random among the possible."""
+
+    tokens: Tokens
+    possible: Tensor
+    chosen: Tensor
+
+    def to(self, device: torch.device | str) -> Falsified:
+        return Falsified(*(part.to(device) for part in self))
+
+
+class Falsifier:
+    """Makes a caption false in each of the `WAYS`. ``said`` has the words of each of the `KINDS`."""
+
+    def __init__(self, vocabulary: Vocabulary, said: Mapping[str, Sequence[str]]):
+        if not isinstance(vocabulary, Vocabulary):
+            raise UserError("captions are falsified word by word, and this model reads pieces of words: choose DAMSM")
+        if missing := [kind for kind in KINDS if len(said.get(kind, ())) < 2]:
+            raise UserError(
+                f"no captions can be falsified here: the dataset does not tell two words of the kind {missing[0]!r}; "
+                "the toy worlds with several things do, as toy-scenes"
+            )
+        self._kinds = [torch.tensor([vocabulary.index[word] for word in sorted(said[kind])]) for kind in KINDS]
+        self._turned = torch.arange(len(vocabulary))
+        if all(word in vocabulary for word in SIDES):
+            sides = [vocabulary.index[word] for word in SIDES]
+            self._turned[sides] = torch.tensor(sides[::-1])
+
+    def __call__(self, tokens: Tokens, draw: torch.Generator) -> Falsified:
+        """Tokens (B, T) on the CPU; ``draw`` chooses the word and what takes its place."""
+        ids = tokens.ids
+        turned = self._turned[ids]
+        found = [another(ids, kind, draw) for kind in self._kinds]
+        found += [exchanged(ids, kind, draw) for kind in self._kinds]
+        found += [(turned, (turned != ids).any(1))]
+        every, possible = (torch.stack(parts) for parts in zip(*found, strict=True))
+        chosen = _random_true(possible.T, draw)[:, 0]
+        return Falsified(Tokens(every.flatten(0, 1), tokens.lengths.repeat(len(every))), possible, chosen)
+
+
+def another(ids: Tensor, kind: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+    """One of each caption's words of ``kind``, chosen at random, becomes one of that kind that the caption has not.
+
+    ids (B, T), kind (n,) tokens -> ids (B, T), and (B,) where there was one and another to put in its place.
+    """
+    of_kind, unused = torch.isin(ids, kind), ~(ids[:, :, None] == kind).any(1)
+    where, which = (_random_true(mask, draw) for mask in (of_kind, unused))
+    possible = of_kind.any(1) & unused.any(1)
+    return torch.where(possible[:, None], ids.scatter(1, where, kind[which]), ids), possible
+
+
+def exchanged(ids: Tensor, kind: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Two of each caption's words of ``kind``, chosen at random, change places; possible where they differ.
+
+    Where all else that is said of the two is alike, the caption is as true as before: of toy-scenes' few per cent.
+    """
+    of_kind = torch.isin(ids, kind)
+    two = (torch.rand(ids.shape, generator=draw) * of_kind).topk(min(2, ids.shape[1]), 1).indices
+    words = ids.gather(1, two)
+    possible = (of_kind.sum(1) >= 2) & (words[:, 0] != words[:, -1])
+    return torch.where(possible[:, None], ids.scatter(1, two, words.flip(1)), ids), possible
+
+
+def _random_true(mask: Tensor, draw: torch.Generator) -> Tensor:
+    """The place of one True in each row of (B, n), at random: (B, 1); any place where there is none."""
+    return (torch.rand(mask.shape, generator=draw) * mask).argmax(1, keepdim=True)

@@ -1,0 +1,121 @@
+"""Captions made false: in one respect only, possible or said not to be, and the same for the same (seed, step)."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from t2i_core.captions import Vocabulary
+from t2i_core.config import UserError
+from t2i_core.data import BatchStream, load, random_generator
+from t2i_core.falsify import KINDS, WAYS, Falsifier, another, exchanged
+
+CAPTIONS = (
+    "a red dog left of a blue house",
+    "a red dog and a red house",
+    "a house",
+    "on the right a blue tree and on the left a red tree",
+    "snow",
+)
+VOCABULARY = Vocabulary.build([*CAPTIONS, "green car"])
+SAID = {"name": ("dog", "house", "tree", "car"), "color": ("red", "blue", "green")}
+
+
+@pytest.fixture(scope="module")
+def train_set(tiny_scenes):
+    return load(tiny_scenes)
+
+
+def words(ids) -> list[str]:
+    return [VOCABULARY.words[i] for i in ids if i]
+
+
+def falsified(seed: int = 0):
+    tokens = VOCABULARY.tokenize(CAPTIONS)
+    found = Falsifier(VOCABULARY, SAID)(tokens, random_generator(seed))
+    return tokens, found, found.tokens.ids.unflatten(0, (len(WAYS), len(CAPTIONS)))
+
+
+def test_what_is_possible_is_what_the_caption_says():
+    _, found, ids = falsified()
+    assert dict(zip(WAYS, found.possible.tolist(), strict=True)) == {
+        "another name": [True, True, True, True, False],
+        "another color": [True, True, False, True, False],
+        "names exchanged": [True, True, False, False, False],  # of two trees there is nothing to exchange
+        "colors exchanged": [True, False, False, True, False],
+        "sides exchanged": [True, False, False, True, False],
+    }
+    assert found.tokens.lengths.tolist() == VOCABULARY.tokenize(CAPTIONS).lengths.repeat(5).tolist()
+    original = VOCABULARY.tokenize(CAPTIONS).ids
+    for way, possible in zip(ids, found.possible, strict=True):
+        assert ((way != original).any(1) == possible).all()
+
+
+def test_exchanges_are_spelled_out():
+    _, _, ids = falsified()
+    assert words(ids[2, 0]) == "a red house left of a blue dog".split()
+    assert words(ids[3, 0]) == "a blue dog left of a red house".split()
+    assert words(ids[4, 0]) == "a red dog right of a blue house".split()
+    assert words(ids[3, 3]) == "on the right a red tree and on the left a blue tree".split()
+    assert words(ids[4, 3]) == "on the left a blue tree and on the right a red tree".split()
+
+
+def test_another_word_is_of_the_kind_and_new_to_the_caption_and_every_choice_comes_up():
+    ids = VOCABULARY.tokenize(CAPTIONS).ids
+    kind = torch.tensor([VOCABULARY.index[word] for word in SAID["name"]])
+    seen = set()
+    for seed in range(60):
+        changed, possible = another(ids, kind, random_generator(seed))
+        assert ((changed != ids).sum(1) == possible).all()
+        seen.add(" ".join(words(changed[0])))
+    assert seen == {f"a red {a} left of a blue {b}" for a, b in [("tree", "house"), ("car", "house")]} | {
+        f"a red dog left of a blue {b}" for b in ("tree", "car")
+    }
+
+
+def test_where_all_words_of_a_kind_are_said_there_is_no_other():
+    ids = Vocabulary.build(["red blue"]).tokenize(["red blue", "red"]).ids
+    changed, possible = another(ids, ids[0], random_generator(0))
+    assert possible.tolist() == [False, True] and changed[0].equal(ids[0]) and not changed[1].equal(ids[1])
+
+
+def test_of_three_things_any_two_change_places():
+    vocabulary = Vocabulary.build(["dog house tree"])
+    ids = vocabulary.tokenize(["dog house tree"]).ids
+    seen = {tuple(exchanged(ids, ids[0], random_generator(seed))[0][0].tolist()) for seed in range(40)}
+    d, h, t = ids[0].tolist()
+    assert seen == {(h, d, t), (t, h, d), (d, t, h)}
+
+
+def test_one_way_is_chosen_among_the_possible():
+    chosen = torch.stack([falsified(seed)[1].chosen for seed in range(80)])
+    possible = falsified()[1].possible
+    for caption in range(4):
+        assert set(chosen[:, caption].tolist()) == set(possible[:, caption].nonzero().flatten().tolist())
+
+
+def test_a_batch_has_its_captions_made_false_where_the_stream_was_asked(train_set):
+    def stream(**how):
+        return BatchStream(train_set, train_set.vocabulary(), 5, 0, **how)
+
+    plain, asked, again = stream().at(3), stream(falsify=True).at(3), stream(falsify=True).at(3)
+    assert plain.falsified is None
+    assert plain.tokens.ids.equal(asked.tokens.ids) and plain.images[-1].equal(asked.images[-1])
+    assert asked.falsified.tokens.ids.equal(again.falsified.tokens.ids)
+    assert asked.falsified.tokens.ids.shape == (5 * len(WAYS), asked.tokens.ids.shape[1])
+    assert asked.falsified.possible[0].all()  # every scene's caption names something
+    assert not stream(falsify=True).at(4).falsified.tokens.ids.equal(asked.falsified.tokens.ids)
+
+
+def test_a_dataset_tells_the_words_of_a_kind(train_set):
+    assert {"boat", "kite"} <= train_set.said("name") and {"red", "white"} <= train_set.said("color")
+    assert not train_set.said("name") & train_set.said("color") and train_set.said("no such kind") == set()
+
+
+def test_captions_that_nobody_took_apart_cannot_be_falsified():
+    with pytest.raises(UserError, match="does not tell two words of the kind 'name'.*toy-scenes"):
+        Falsifier(VOCABULARY, {kind: () for kind in KINDS})
+    with pytest.raises(UserError, match="pieces of words"):
+        Falsifier(SimpleNamespace(index={}), SAID)
