@@ -65,6 +65,7 @@ def trained(
     progress=None,
     base: str | Path | None = None,
     settings: Mapping[str, Any] = MappingProxyType({}),
+    precision: str = "fp32",
 ) -> Matcher:
     """Train it on ``dataset`` into ``out``, or load it from there; a published CLIP is read where it lies, and ``out``
     says where that is. An ITM's own CLIP is trained before it, into ``base`` (default: ``out``/clip). ``settings`` of
@@ -78,5 +79,5 @@ def trained(
     parts = {}
     if cls is ITM:
         below = "clip-resnet" if source_of(config) else "clip"
-        parts["clip"] = trained(below, dataset, base or Path(out) / "clip", p, seed, progress)
-    return pretrain(cls, dataset, out, p, seed, config=config, progress=progress, **parts)
+        parts["clip"] = trained(below, dataset, base or Path(out) / "clip", p, seed, progress, precision=precision)
+    return pretrain(cls, dataset, out, p, seed, config=config, precision=precision, progress=progress, **parts)

@@ -16,10 +16,11 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
 from t2i_core.captions import Tokens, Vocabulary
-from t2i_core.config import Profile, UserError, atomic_write, write_json
+from t2i_core.config import Profile, UserError, atomic_write, nearest, write_json
 from t2i_core.data import Batch, BatchStream, CaptionDataset, random_generator
 from t2i_core.falsify import Falsified
 from t2i_core.matching import FalseSentences, sentence_loss, word_loss
+from t2i_core.process import flushed_denormals
 from t2i_core.text_encoder import Text
 
 PERTURBING = 3000  # what a random generator is for: see `data.random_generator`
@@ -207,18 +208,20 @@ def pretrain(
     steps: int | None = None,
     learning_rate: float | None = None,
     config: Any = None,
+    precision: str = "fp32",
     progress=None,
     **parts: Matcher,
 ) -> Matcher:
     """Train a matching model on a split and save it to ``out``; a folder that holds this very training is loaded.
 
     One-cycle schedule, gradients clipped. ``progress(steps)`` gives an iterable of steps that shows how far it is;
-    ``parts`` are trained models that this one is built on.
+    ``parts`` are trained models that this one is built on; ``precision`` "bf16" is autocast's.
     Raises a UserError where the folder holds another training, FloatingPointError where a loss became non-finite.
     """
     out = Path(out)
     steps = steps or cls.steps(profile)
     learning_rate = learning_rate or cls.rate(profile)
+    nearest(precision, ("fp32", "bf16"), "precision")
     config = config or cls.Config.of(profile)
     vocabulary = next((part.vocabulary for part in parts.values()), None) or dataset.vocabulary(profile.max_words)
     asked = {
@@ -232,6 +235,7 @@ def pretrain(
         "data": dataset.manifest["name"],
         "images": len(dataset),
     }
+    asked |= {"precision": precision} if precision != "fp32" else {}  # as it was before there was a choice
     if (out / "matcher.json").exists():
         found = read_facts(out / "matcher.json")
         if all(found.get(key) == value for key, value in asked.items()):
@@ -247,15 +251,19 @@ def pretrain(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps + 1, pct_start=0.1)
     stream = BatchStream(dataset, vocabulary, profile.matcher_batch, seed, falsify=model.falsifies)
     history: dict[str, list[Tensor]] = {}
-    for step in progress(range(steps)) if progress else range(steps):
-        losses = model.training_losses(stream.at(step), random_generator(seed, step, purpose=PERTURBING))
-        optimiser.zero_grad(set_to_none=True)
-        sum(losses.values()).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), cls.clip_gradient)
-        optimiser.step()
-        schedule.step()
-        for name, loss in losses.items():
-            history.setdefault(name, []).append(loss.detach())
+    halved = torch.autocast(dataset.device.type, torch.bfloat16, enabled=precision == "bf16")
+    with flushed_denormals():
+        for step in progress(range(steps)) if progress else range(steps):
+            batch, draw = stream.at(step), random_generator(seed, step, purpose=PERTURBING)
+            with halved:
+                losses = model.training_losses(batch, draw)
+            optimiser.zero_grad(set_to_none=True)
+            sum(losses.values()).backward()
+            nn.utils.clip_grad_norm_(model.parameters(), cls.clip_gradient)
+            optimiser.step()
+            schedule.step()
+            for name, loss in losses.items():
+                history.setdefault(name, []).append(loss.detach())
     log = {name: torch.stack(values).tolist() for name, values in history.items()}
     for name, values in log.items():
         if not torch.tensor(values).isfinite().all():

@@ -133,7 +133,8 @@ def build(
         kind = systems.matcher_kind(name, config.variant, config.switches)
         reader = Path(out) / f"{kind}-{f'{name}-' if recipe.matcher else ''}{world}-s{seed}"
         base, title = Path(out) / f"clip-{world}-s{seed}", encoders.KINDS[kind].title
-        encoders.trained(kind, dataset, reader, p, seed, partial(progress, description=title), base, recipe.matcher)
+        shown, precision = partial(progress, description=title), recipe.settings.get("precision", "fp32")
+        encoders.trained(kind, dataset, reader, p, seed, shown, base, recipe.matcher, precision)
         place = Path(out) / f"{name}-{config.variant}-{world}-s{seed}"
         wanted.append(Request(dataclasses.replace(config, matcher=str(reader)), place, measure=True))
     missing = [request for request in wanted if not finished(request.config, request.folder)]

@@ -17,6 +17,7 @@ from t2i_core.config import PROFILES, UserError
 from t2i_core.damsm import DAMSM, MatcherConfig
 from t2i_core.data import load
 from t2i_core.image_encoder import Residual
+from t2i_core.matcher import read_facts
 from t2i_core.matching import FalseSentences, sentence_loss, word_contexts, word_loss, word_scores
 
 LENGTHS = (4, 1, 3, 2)
@@ -297,3 +298,21 @@ def test_one_that_is_trained_so_is_another_model_and_is_read_again(tiny_scenes, 
         encoders.trained("damsm", dataset, tmp_path / "m", PROFILES["smoke"])
     with pytest.raises(UserError, match="perturbation -1 is negative"):
         MatcherConfig(perturbation=-1)
+
+
+def test_half_precision_is_another_training_and_said_so(tiny_scenes, tmp_path):
+    dataset = load(tiny_scenes)
+    whole, half = (
+        encoders.trained("damsm", dataset, tmp_path / precision, PROFILES["smoke"], precision=precision)
+        for precision in ("fp32", "bf16")
+    )
+    told = [read_facts(tmp_path / name / "matcher.json") for name in ("fp32", "bf16")]
+    assert "precision" not in told[0] and told[1]["precision"] == "bf16"
+    assert all(parameter.dtype == torch.float32 for parameter in half.parameters())
+    starts, ends = ([facts["log"]["sentence"][k] for facts in told] for k in (0, -1))
+    assert starts[0] == pytest.approx(starts[1], rel=0.02) and starts[0] != starts[1]
+    assert ends[1] < starts[1] and ends[0] == pytest.approx(ends[1], rel=0.3)
+    with pytest.raises(UserError, match="another configuration"):
+        encoders.trained("damsm", dataset, tmp_path / "fp32", PROFILES["smoke"], precision="bf16")
+    with pytest.raises(UserError, match="unknown precision 'half'"):
+        encoders.trained("damsm", dataset, tmp_path / "new", PROFILES["smoke"], precision="half")
