@@ -123,6 +123,7 @@ def test_q1_nothing_but_images_captions_and_classes_goes_in():
         "class_ids",
         "indices",
         "caption_indices",
+        "falsified",
     }
     built = system("alr-gan")
     given, out = batch(), built.generate(list(CAPTIONS), noise(4))
