@@ -259,7 +259,7 @@ def zoo(
     world: str = RunConfig.world,
     profile: str = RunConfig.profile,
     steps: Annotated[int | None, shown("6000, and more of the best", "INT")] = None,
-    matcher_steps: int = 4000,
+    matcher_steps: Annotated[int | None, shown("4000, and more for the best", "INT")] = None,
     seed: int = 0,
     jobs: int = 2,
     out: str = "runs/zoo",
@@ -272,7 +272,7 @@ def zoo(
         world: What they draw; `t2i prepare` has prepared it.
         profile: Image sizes and widths.
         steps: Training steps of every system.
-        matcher_steps: Training steps of each matching model that reads for them.
+        matcher_steps: Training steps of every matching model that reads for them.
         seed: Of weights, batches and noise.
         jobs: Trainings side by side, on a CPU.
         out: The folder for the training runs.

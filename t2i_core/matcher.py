@@ -62,8 +62,9 @@ class Matcher(nn.Module):
         """Is it trained with captions made false, so that its batches must have them?"""
         return False
 
-    def training_losses(self, batch: Batch, draw: torch.Generator) -> dict[str, Tensor]:
-        """The losses of one step of its training; ``draw`` is for whatever is random in them."""
+    def training_losses(self, batch: Batch, draw: torch.Generator, done: float = 1.0) -> dict[str, Tensor]:
+        """The losses of one step of its training; ``draw`` is for whatever is random in them, ``done`` the share of the
+        training that lies behind."""
         return self.losses(batch.images[-1], self.encode_text(batch.tokens), batch.class_ids)
 
     @classmethod
@@ -256,7 +257,7 @@ def pretrain(
         for step in progress(range(steps)) if progress else range(steps):
             batch, draw = stream.at(step), random_generator(seed, step, purpose=PERTURBING)
             with halved:
-                losses = model.training_losses(batch, draw)
+                losses = model.training_losses(batch, draw, step / steps)
             optimiser.zero_grad(set_to_none=True)
             sum(losses.values()).backward()
             nn.utils.clip_grad_norm_(model.parameters(), cls.clip_gradient)

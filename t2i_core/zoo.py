@@ -47,23 +47,28 @@ from t2i_core.trainers import Request, train_side_by_side
 
 KEPT = ("config.json", "vocabulary.json", "matcher.json", "summary.json")
 VARIANTS = {"df-gan": "clip"}  # what stands for the system; of the others the default, where no recipe says more
-STEPS = 6000
+STEPS, MATCHER_STEPS = 6000, 4000
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Recipe(NamedTuple):
-    """How the zoo trains a system where it is not by its profile: steps, settings of the `RunConfig` and of a matching
-    model of its own, and the number of training images."""
+    """How the zoo trains a system: steps and settings of the `RunConfig`; settings of its matching model where it has
+    one of its own, and its steps; the number of training images where it is not the profile's."""
 
     steps: int = STEPS
     settings: Mapping[str, Any] = NOTHING
     matcher: Mapping[str, Any] = NOTHING
+    matcher_steps: int = MATCHER_STEPS
     train_images: int | None = None
 
-    def profile(self, name: str) -> Profile:
-        """The profile, with as many training images as the recipe says."""
-        p = profile(name)
-        return dataclasses.replace(p, train_images=self.train_images or p.train_images)
+    def profile(self, name: str, matcher_steps: int | None = None) -> Profile:
+        """The profile, with as many training images and steps of a matching model as the recipe says."""
+        p, reading = profile(name), matcher_steps or self.matcher_steps
+        return dataclasses.replace(
+            p,
+            train_images=self.train_images or p.train_images,
+            **dict.fromkeys(("matcher_steps", "clip_steps", "itm_steps"), reading),
+        )
 
 
 # One system is trained to draw what it is told as well as two cores can teach it in an evening. The recipe was found by
@@ -108,26 +113,25 @@ def build(
     world: str = "toy-scenes",
     profile_name: str = "mini",
     steps: int | None = None,
-    matcher_steps: int = 4000,
+    matcher_steps: int | None = None,
     seed: int = 0,
     jobs: int = 2,
     device: str = "auto",
 ) -> list[Path]:
     """Train ``names`` (default: all systems) on ``world`` in ``out`` and pack each into ``folder`` (the package's).
 
-    ``steps`` is of every system; without it, `RECIPES` says. What is finished in ``out`` is not trained again. Returns
-    the packed folders. Raises UserError for unknown names, for fewer steps than 1 and a dataset that is not prepared.
+    ``steps`` is of every system and ``matcher_steps`` of every matching model; without them, `RECIPES` says. What is
+    finished in ``out`` is not trained again. Returns the packed folders. Raises UserError for unknown names, for fewer
+    steps than 1 and a dataset that is not prepared.
     """
     for asked, number in (("steps", steps), ("matcher_steps", matcher_steps)):
         if number is not None and number < 1:
             raise UserError(f"{asked} must be at least 1, not {number}")
     chosen = [nearest(name, systems.available(), "system") for name in names or systems.available()]
-    p = dataclasses.replace(
-        profile(profile_name), matcher_steps=matcher_steps, clip_steps=matcher_steps, itm_steps=matcher_steps
-    )
     processor, wanted = make_accelerator(device).device, []
     for name in chosen:
         recipe = RECIPES.get(name, Recipe())
+        p = recipe.profile(profile_name, matcher_steps)
         config = planned(name, world, profile_name, folder_of(recipe, world, profile_name), steps, seed)
         dataset = training_set(config.data, p.resolutions, processor)
         kind = systems.matcher_kind(name, config.variant, config.switches)
@@ -140,7 +144,8 @@ def build(
     missing = [request for request in wanted if not finished(request.config, request.folder)]
     missing.sort(key=lambda request: -request.config.steps)  # the longest first, so that none is left to train alone
     train_side_by_side(missing, device, jobs if processor.type == "cpu" else 1)
-    made = f"t2i zoo --world {world} --profile {profile_name} --matcher-steps {matcher_steps} --seed {seed}"
+    made = f"t2i zoo --world {world} --profile {profile_name} --seed {seed}"
+    made += f" --matcher-steps {matcher_steps}" if matcher_steps else ""
     return [pack(Run(r.folder), f"{made}{_steps(r)} --systems {r.config.system}", folder, device) for r in wanted]
 
 

@@ -24,9 +24,8 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 # The reading order. A module imports only from those before it; a package's modules stand where the package does.
 ORDER = (
-    "torchvision_ops config process runs captions manifest ownership pictures picture_folder blocks data attention "
-    "text_encoder "
-    "image_encoder clip_tokens ssm "
+    "torchvision_ops config process runs captions manifest ownership pictures picture_folder blocks falsify data "
+    "attention text_encoder image_encoder clip_tokens ssm "
     "alr lvr affine shuffle_attention memory matching matcher damsm clip clip_resnet itm encoders "
     "adversarial systems train metrics "
     "evidence claims notebook_links coverage deviations results figures forest comparison_figures failures human "

@@ -287,6 +287,14 @@ def test_a_perturbation_follows_the_false_captions_and_teaches_the_text_encoder_
     assert not with_them.requires_grad and all(p.grad is None for p in model.parameters())
 
 
+def test_it_is_perturbed_in_the_last_third_of_its_training(monkeypatch):
+    model, given = matcher(perturbation=0.5), batch()
+    plain = model.losses(given.images[-1], model.encode_text(given.tokens), given.class_ids)
+    for done, changed in ((0.0, False), (0.66, False), (0.67, True), (1.0, True)):
+        found = model.training_losses(given, torch.Generator().manual_seed(0), done)
+        assert (found["sentence"] > plain["sentence"]) == changed == (found["words"] != plain["words"])
+
+
 def test_one_that_is_trained_so_is_another_model_and_is_read_again(tiny_scenes, tmp_path):
     dataset, settings = load(tiny_scenes), {"residual": True, "falsified": True, "perturbation": 2.0}
     made = encoders.trained("damsm", dataset, tmp_path / "m", PROFILES["smoke"], settings=settings)

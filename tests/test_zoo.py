@@ -10,6 +10,7 @@ from PIL import Image
 from t2i_core import encoders, systems, zoo
 from t2i_core.config import PROFILES, UserError, default_folder
 from t2i_core.explore.gallery import draw_gallery
+from t2i_core.matcher import read_facts
 from t2i_core.metrics.drawing import draw
 from t2i_core.metrics.evaluate import evaluate_run
 from t2i_core.runs import Run
@@ -102,16 +103,15 @@ def test_a_recipe_may_have_a_matching_model_and_a_number_of_images_of_its_own(ti
     monkeypatch.setenv("T2I_DATA", str(tmp_path / "data"))
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "toy-scenes-32px-48").symlink_to(tiny_scenes)
-    recipe = zoo.Recipe(2, {"variant": "falsified"}, {"text_dim": 16, "falsified": True}, 48)
+    recipe = zoo.Recipe(2, {"variant": "falsified"}, {"text_dim": 16, "falsified": True}, 3, 48)
     monkeypatch.setattr(zoo, "RECIPES", {"dm-gan": recipe})
-    options = dict(names=["dm-gan"], profile_name="smoke", matcher_steps=2, jobs=1, device="cpu")
+    options = dict(names=["dm-gan"], profile_name="smoke", jobs=1, device="cpu")
     (place,) = zoo.build(tmp_path / "runs", tmp_path / "zoo", **options)
     packed, reader = Run(place), tmp_path / "runs" / "damsm-dm-gan-toy-scenes-s0"
     assert packed.system_config["text_dim"] == 16 and packed.system_config["falsified"]
     assert encoders.load(reader).config.falsified and packed.config.data == "data/toy-scenes-32px-48"
-    assert "--steps" not in json.loads((place / "provenance.json").read_text())["command"].replace(
-        "--matcher-steps", ""
-    )
+    assert read_facts(reader / "matcher.json")["steps"] == 3
+    assert "steps" not in json.loads((place / "provenance.json").read_text())["command"], "the recipe has them"
     monkeypatch.setattr(zoo, "RECIPES", {"dm-gan": recipe._replace(train_images=49)})
     with pytest.raises(UserError, match="t2i prepare toy-scenes --profile smoke --train 49"):
         zoo.build(tmp_path / "runs", tmp_path / "zoo", **options)

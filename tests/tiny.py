@@ -27,10 +27,10 @@ CLIP_SIZES = dict(text_dim=12, patch=8, width=16, layers=3, heads=2, text_width=
 CLIP_SIZES |= dict(context=10, feature_blocks=(0, 2), prompt_blocks=(1, 2))
 
 
-def matcher(text_dim: int = 12, seed: int = 0) -> DAMSM:
+def matcher(text_dim: int = 12, seed: int = 0, **settings) -> DAMSM:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return DAMSM(MatcherConfig(text_dim, resolution=32, width=8), VOCABULARY).double().freeze()
+        return DAMSM(MatcherConfig(text_dim, resolution=32, width=8, **settings), VOCABULARY).double().freeze()
 
 
 def system(name: str, variant: str = "default", seed: int = 0, **switches) -> systems.System:
