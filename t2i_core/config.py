@@ -271,6 +271,7 @@ class RunConfig:
     beta1: float | None = None
     beta2: float | None = None
     ema: float | None = None
+    cooldown: float = 0.0  # the share of the steps, at the end, over which both rates fall linearly to 0
     matcher: str | None = None  # a pre-trained DAMSM's folder; default: trained as the run's first step
     log_every: int = 10
     sample_every: int | None = None
@@ -291,6 +292,8 @@ class RunConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UserError(f"{name} must be greater than 0, not {value}")
+        if not 0 <= self.cooldown <= 1:
+            raise UserError(f"cooldown {self.cooldown} is a share of the steps: choose a number from 0 to 1")
         if self.batch_size == 1:
             raise UserError("batch_size must be at least 2: batch normalisation and the matching losses need a batch")
 

@@ -98,6 +98,16 @@ def _knowing(matcher: Matcher, where: str | Path, dataset: CaptionDataset, confi
     return matcher
 
 
+def cooled(step: int, config: RunConfig) -> float:
+    """The share of the learning rates in a step: 1, and over the last ``cooldown`` of the steps linearly towards 0.
+
+    A generator and its judges that take large steps circle around what they have learnt; smaller ones let it settle.
+    The rate of a step follows from the step alone, so that a resumed run goes on as if it had not stopped.
+    """
+    falling = config.cooldown * config.steps
+    return min(1.0, (config.steps - step) / falling) if falling else 1.0
+
+
 class Loop:
     """One training run's state and its steps."""
 
@@ -110,10 +120,10 @@ class Loop:
             dataset, system.vocabulary, config.batch_size, config.seed, rank, world, system.falsifies
         )
         betas = (config.beta1, config.beta2)
-        rates = {"generator": config.learning_rate, "discriminators": config.discriminator_rate}
+        self.rates = {"generator": config.learning_rate, "discriminators": config.discriminator_rate}
         self.optimisers = {
             part: torch.optim.Adam(getattr(system, part).parameters(), rate, betas, fused=True)
-            for part, rate in rates.items()
+            for part, rate in self.rates.items()
         }
         self.averaged = torch.optim.swa_utils.AveragedModel(
             system.generator, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema)
@@ -151,6 +161,8 @@ class Loop:
 
     def _update(self, part: str, losses: dict[str, Tensor]) -> None:
         optimiser = self.optimisers[part]
+        for group in optimiser.param_groups:
+            group["lr"] = self.rates[part] * cooled(self.step, self.config)
         optimiser.zero_grad(set_to_none=True)
         self.accelerator.backward(sum(losses.values()))
         if self.accelerator.num_processes > 1:

@@ -365,6 +365,7 @@ def test_a_refused_checkpoint_leaves_the_folder_as_it_was(copy, settings, whole)
         ({"batch_size": 4}, "batch_size is 3 there and 4 here"),
         ({"learning_rate": 0.5}, "learning_rate is .* there and 0.5 here"),
         ({"ema": 0.5}, "ema is 0.9 there and 0.5 here"),
+        ({"cooldown": 0.5}, "cooldown is 0.0 there and 0.5 here"),
         ({"switches": {"gamma": 0.2}}, "switches is {} there and {'gamma': 0.2} here"),
         ({"profile": "mini"}, "profile is 'smoke' there and 'mini' here"),
     ],

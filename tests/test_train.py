@@ -26,7 +26,7 @@ from t2i_core.data import CaptionDataset, load, random_generator
 from t2i_core.explore import render
 from t2i_core.process import make_accelerator
 from t2i_core.runs import Run, progress
-from t2i_core.train import Loop, settle, train
+from t2i_core.train import Loop, cooled, settle, train
 
 
 @pytest.fixture(scope="module")
@@ -152,14 +152,16 @@ def in_float64(monkeypatch):
 
 
 @pytest.mark.usefixtures("in_float64")
-def test_a_step_is_one_update_of_the_discriminators_then_one_of_the_generator(settings, tmp_path):
+@pytest.mark.parametrize(("cooldown", "shares"), [(0.0, (1.0, 1.0)), (1.0, (1.0, 2 / 3))])
+def test_a_step_is_one_update_of_the_discriminators_then_one_of_the_generator(settings, tmp_path, cooldown, shares):
     """Against the same step written out: plain Adam, detached images, the generator judged by the updated ones."""
-    settings = changed(settings, learning_rate=0.003, discriminator_rate=0.001, seed=5)
+    settings = changed(settings, learning_rate=0.003, discriminator_rate=0.001, seed=5, steps=3, cooldown=cooldown)
     loop, by_hand = new_loop(settings, tmp_path), new_loop(settings, tmp_path)
     for _ in range(2):
         loop.train_step()
     system, optimisers = by_hand.system, {}
-    for part, rate in (("discriminators", 0.001), ("generator", 0.003)):
+    rates = {"discriminators": 0.001, "generator": 0.003}
+    for part, rate in rates.items():
         optimisers[part] = torch.optim.Adam(getattr(system, part).parameters(), rate, betas=(0.5, 0.999))
     for step in range(2):
         batch = by_hand.stream.at(step)
@@ -172,12 +174,19 @@ def test_a_step_is_one_update_of_the_discriminators_then_one_of_the_generator(se
                 parameters, torch.autograd.grad(sum(losses.values()), parameters), strict=True
             ):
                 parameter.grad = gradient
+            optimisers[part].param_groups[0]["lr"] = rates[part] * shares[step]
             optimisers[part].step()
     ours, theirs = (tensors(made.system.state_dict()) for made in (loop, by_hand))
     assert ours.keys() == theirs.keys()
     apart = {name: float((ours[name] - theirs[name]).abs().max()) for name in ours if ours[name].is_floating_point()}
     assert max(apart.values()) < 1e-5, max(apart.items(), key=lambda item: item[1])
     assert all(parameter.requires_grad for parameter in loop.system.discriminators.parameters())
+
+
+def test_the_rates_fall_linearly_over_the_last_steps():
+    cooling = RunConfig(steps=100, cooldown=0.2)
+    assert [cooled(step, cooling) for step in (0, 80, 85, 90, 99)] == pytest.approx([1, 1, 0.75, 0.5, 0.05])
+    assert cooled(99, RunConfig(steps=100)) == 1
 
 
 def test_a_step_moves_the_generator_and_the_discriminators_and_never_the_matching_model(settings, tmp_path):
@@ -359,6 +368,7 @@ def test_an_unknown_world_or_device_is_named(settings, tmp_path):
         ({"learning_rate": 0.0}, "learning_rate must be greater than 0"),
         ({"discriminator_rate": float("nan")}, "discriminator_rate must be greater than 0"),
         ({"profile": "smal"}, "unknown profile 'smal'; did you mean 'small'"),
+        ({"cooldown": 20}, "cooldown 20 is a share of the steps: choose a number from 0 to 1"),
         ({"precision": "fp16"}, "unknown precision 'fp16'"),
     ],
 )
