@@ -68,6 +68,7 @@ prepare: $(READY) ## prepare the dataset WORLD for PROFILE
 
 zoo: $(READY) ## train the systems that are shipped anew, and pack them (hours on a CPU; it goes on where it was)
 	$(BIN)/t2i prepare toy-scenes
+	$(BIN)/t2i prepare toy-scenes --train 40000
 	$(BIN)/t2i zoo
 
 lab: $(READY) ## open JupyterLab on the notebooks

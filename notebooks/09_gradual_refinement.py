@@ -762,7 +762,7 @@ teaching.picture_rows(rows, titles)
 
 # %% [markdown]
 # Now things have bodies and colours. DM-GAN's weights are of a longer training with a recipe of its own
-# ([`zoo.RECIPES`](../t2i_core/zoo.py)), and show what more steps bring; AttnGAN's and GR-GAN's were trained alike, and
+# ([`zoo.RECIPES`](../t2i_core/zoo.py)), which none of the papers has; AttnGAN's and GR-GAN's were trained alike, and
 # AttnGAN's things have the named colour more often (notebook [11](11_comparison.ipynb) has the shares). One training each,
 # so no verdict on a method.
 #

@@ -244,8 +244,8 @@ teaching.picture_rows(rows, captions, width=1.1)
 # And after longer trainings? The package ships one of each system. **These weights are loaded, not trained here**
 # (`make zoo` trains them anew), and every number from section 4 on is of the trainings above, not of these. Ten of them
 # have the same number of steps. DM-GAN was trained to do as it is told, by a recipe of its own
-# ([`zoo.RECIPES`](../t2i_core/zoo.py)): more steps, the published weight of the matching loss, wider discriminators, and
-# mismatched captions, as in its published code:
+# ([`zoo.RECIPES`](../t2i_core/zoo.py)): more steps and pictures, wider networks, the published weight of the matching loss,
+# and captions made false in one respect as counter-examples (the variant `falsified`, which is ours):
 
 # %%
 shipped = {name: zoo.run(system) for name, (system, _) in shown.items()}
@@ -273,8 +273,8 @@ pd.DataFrame(told).T.style.format(numbers)
 # *setting*, *SOA-I*, *colour* and *place* are shares of captions, or of the things they name, that the inspector finds as
 # said. Settings are right nearly always. Of the ten that were trained alike, AttnGAN and ALR-GAN draw every second thing
 # and two colours in five; the others find a body in one case of four, a colour in one of ten. What comes last is the place,
-# and it comes: DM-GAN's recipe and its steps bring things to where the caption puts them. One training each: a picture of
-# what to expect, and no comparison.
+# and it comes: DM-GAN's recipe brings things to where the caption puts them. One training each: a picture of what to
+# expect, and no comparison.
 #
 # ## 4. Numbers, caption by caption
 #
