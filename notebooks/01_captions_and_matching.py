@@ -607,8 +607,7 @@ for kind in ("setting", "color", "name", "place", "size", "relation"):
 def preference(reader, asked, wrong):
     """How near each of these test images is to its true caption, and to the false one: two lists of cosines."""
     seen, read = encode(reader, test.images(asked), [chosen[i] for i in asked])
-    _, misread = encode(reader, test.images(asked), wrong)
-    return F.cosine_similarity(seen, read), F.cosine_similarity(seen, misread)
+    return F.cosine_similarity(seen, read), F.cosine_similarity(seen, reader.encode_text(wrong).sentence)
 
 
 rows, examples = [], {}
