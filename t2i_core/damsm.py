@@ -19,6 +19,7 @@ from t2i_core.image_encoder import ImageEncoder, InceptionEncoder, Regions, ince
 from t2i_core.matcher import RegionMatcher, pretrain
 from t2i_core.matching import FalseSentences
 from t2i_core.text_encoder import Text, TextEncoder
+from t2i_core.word_reader import WordReader
 
 WITHSTANDS = 2 / 3  # the share of the training after which images are perturbed
 
@@ -27,11 +28,13 @@ WITHSTANDS = 2 / 3  # the share of the training after which images are perturbed
 class MatcherConfig:
     """gamma1, 2, 3 are DAMSM's (attention over regions, over words, contrast between captions).
 
-    The last three are ours: they make it a better teacher of a generator. ``residual`` makes the image encoder deeper.
+    The last four are ours: they make it a better teacher of a generator. ``residual`` makes the image encoder deeper.
     With ``falsified``, an image has to tell its caption from five more that are false in one respect (`falsify`).
     ``perturbation`` is the largest Euclidean norm of a change to each training image that raises its sentence loss
     most: a model that withstands such changes is not pleased by patterns nobody sees, and a thing must look like one.
     It is asked to in the last third of its training: it reads better if it has first learned to read (`WITHSTANDS`).
+    ``lambda_said`` weighs a term that reads the words of the caption off the image and off the sentence, each word for
+    itself (`word_reader`); 0 is none.
     """
 
     text_dim: int = 64
@@ -45,8 +48,11 @@ class MatcherConfig:
     residual: bool = False
     falsified: bool = False
     perturbation: float = 0.0
+    lambda_said: float = 0.0
 
     def __post_init__(self):
+        if self.lambda_said < 0:
+            raise UserError(f"lambda_said {self.lambda_said} is negative: choose 0 (none) or more")
         if self.perturbation < 0:
             raise UserError(f"perturbation {self.perturbation} is negative: choose 0 (none) or more")
 
@@ -74,6 +80,7 @@ class DAMSM(RegionMatcher):
             self.image_encoder: nn.Module = InceptionEncoder(config.text_dim)
         else:
             self.image_encoder = ImageEncoder(config.text_dim, config.resolution, config.width, config.residual)
+        self.word_reader = WordReader(config.text_dim, len(vocabulary)) if config.lambda_said else None
 
     def begin(self) -> None:
         if self.config.inception_weights is not None:
@@ -96,7 +103,12 @@ class DAMSM(RegionMatcher):
             radius = self.config.perturbation * torch.rand(len(images), generator=draw).to(images.device)
             start = torch.randn(images.shape, generator=draw).to(images.device)
             images = self.perturbed(images, text, batch.class_ids, false, radius, start)
-        return self.losses(images, text, batch.class_ids, false=false)
+        seen = self.encode_image(images)
+        losses = self.compared(seen, text, batch.class_ids, false=false)
+        if self.word_reader is not None:
+            said = self.word_reader.loss(batch.tokens, seen.image, text.sentence)
+            losses["said"] = self.config.lambda_said * said
+        return losses
 
     def perturbed(
         self,

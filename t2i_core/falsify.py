@@ -18,6 +18,7 @@ from t2i_core.config import UserError
 
 KINDS = ("name", "color")  # of words that are replaced by another one of their kind, or exchanged
 SIDES = ("left", "right")  # words that are exchanged for one another throughout
+ARTICLES = ("a", "an")  # before a consonant, before a vowel
 WAYS = (*(f"another {kind}" for kind in KINDS), *(f"{kind}s exchanged" for kind in KINDS), "sides exchanged")
 
 
@@ -50,6 +51,10 @@ class Falsifier:
         if all(word in vocabulary for word in SIDES):
             sides = [vocabulary.index[word] for word in SIDES]
             self._turned[sides] = torch.tensor(sides[::-1])
+        self._articles = None
+        if all(word in vocabulary for word in ARTICLES):
+            by_vowel = [vocabulary.index[ARTICLES[word[:1] in "aeiou"]] for word in vocabulary.words]
+            self._articles = torch.tensor(by_vowel), torch.tensor([vocabulary.index[word] for word in ARTICLES])
 
     def __call__(self, tokens: Tokens, draw: torch.Generator) -> Falsified:
         """Tokens (B, T) on the CPU; ``draw`` chooses the word and what takes its place."""
@@ -60,7 +65,16 @@ class Falsifier:
         found += [(turned, (turned != ids).any(1))]
         every, possible = (torch.stack(parts) for parts in zip(*found, strict=True))
         chosen = _random_true(possible.T, draw)[:, 0]
-        return Falsified(Tokens(every.flatten(0, 1), tokens.lengths.repeat(len(every))), possible, chosen)
+        every = self._with_articles(every.flatten(0, 1), ids.repeat(len(found), 1))
+        return Falsified(Tokens(every, tokens.lengths.repeat(len(found))), possible, chosen)
+
+    def _with_articles(self, ids: Tensor, were: Tensor) -> Tensor:
+        """a or an as the word asks for that was put after it: else "an red" gave a false caption away."""
+        if self._articles is None:
+            return ids
+        asked, articles = self._articles
+        moved = (ids != were)[:, 1:] & torch.isin(ids[:, :-1], articles)
+        return torch.cat([torch.where(moved, asked[ids[:, 1:]], ids[:, :-1]), ids[:, -1:]], 1)
 
 
 def another(ids: Tensor, kind: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:

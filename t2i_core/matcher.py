@@ -19,6 +19,7 @@ from t2i_core.captions import Tokens, Vocabulary
 from t2i_core.config import Profile, UserError, atomic_write, nearest, write_json
 from t2i_core.data import Batch, BatchStream, CaptionDataset, random_generator
 from t2i_core.falsify import Falsified
+from t2i_core.image_encoder import Regions
 from t2i_core.matching import FalseSentences, sentence_loss, word_loss
 from t2i_core.process import flushed_denormals
 from t2i_core.text_encoder import Text
@@ -145,8 +146,18 @@ class RegionMatcher(Matcher):
     ) -> dict[str, Tensor]:
         """The two terms (GR-GAN E8, E9 without its weights), or one of them, for images (B, 3, R, R). ``false`` are
         more negatives of the sentence's."""
-        seen, c = self.encode_image(images), self.config
-        found = {}
+        return self.compared(self.encode_image(images), text, class_ids, terms, false)
+
+    def compared(
+        self,
+        seen: Regions,
+        text: Text,
+        class_ids: Tensor | None,
+        terms: Sequence[str] = ("words", "sentence"),
+        false: FalseSentences | None = None,
+    ) -> dict[str, Tensor]:
+        """:meth:`losses` of images that were looked at before."""
+        c, found = self.config, {}
         if "words" in terms:
             gammas = c.gamma1, c.gamma2, c.gamma3
             found["words"] = word_loss(seen.regions, text.words, text.mask, class_ids, *gammas)

@@ -75,6 +75,21 @@ def test_another_word_is_of_the_kind_and_new_to_the_caption_and_every_choice_com
     }
 
 
+def test_an_article_goes_with_the_word_that_was_put_after_it_and_no_other_changes():
+    captions = ("an orange dog and a large orange house", "a red house left of an orange hour", "a orange")
+    vocabulary = Vocabulary.build(captions)
+    made = Falsifier(vocabulary, {"name": ("dog", "house", "hour"), "color": ("red", "orange")})
+    seen, tokens = set(), vocabulary.tokenize(captions)
+    for seed in range(40):
+        found = made(tokens, random_generator(seed)).tokens.ids
+        seen |= {" ".join(vocabulary.words[i] for i in ids if i) for ids in found}
+    assert {"a red dog and a large orange house", "an orange dog and a large red house"} <= seen
+    assert "an orange house left of a red hour" in seen, "two articles where two colours changed places"
+    assert "a red" in seen and "a orange" in seen, "what stands as it was is not mended"
+    assert "an orange house and a large orange dog" in seen and not any("an red" in words for words in seen)
+    assert seen - set(captions), "some were made false"
+
+
 def test_where_all_words_of_a_kind_are_said_there_is_no_other():
     ids = Vocabulary.build(["red blue"]).tokenize(["red blue", "red"]).ids
     changed, possible = another(ids, ids[0], random_generator(0))

@@ -19,6 +19,7 @@ from t2i_core.data import load
 from t2i_core.image_encoder import Residual
 from t2i_core.matcher import read_facts
 from t2i_core.matching import FalseSentences, sentence_loss, word_contexts, word_loss, word_scores
+from t2i_core.word_reader import WordReader
 
 LENGTHS = (4, 1, 3, 2)
 MASK = torch.arange(4) < torch.tensor(LENGTHS)[:, None]
@@ -257,6 +258,40 @@ def test_the_published_image_encoder_is_read_from_its_file_and_kept_with_what_wa
         trained.begin()
 
 
+# ---------------------------------------------------------------- words told one by one
+
+
+def test_what_is_said_against_a_loop_over_words():
+    vocabulary = Vocabulary.build(["red dog", "blue dog a a"])
+    tokens, x, s = vocabulary.tokenize(["red dog", "blue dog a a"]), randn(2, 6), randn(2, 6)
+    reader = WordReader(6, len(vocabulary)).double()
+    expected = 0.0
+    for vectors in (x, s):
+        for vector, caption in zip(vectors, (("red", "dog"), ("blue", "dog", "a")), strict=True):
+            for k, word in enumerate(vocabulary.words):
+                odds = reader.layer.weight[k] @ (16 * vector / vector.norm()) + reader.layer.bias[k]
+                p = 1 / (1 + torch.exp(-odds))
+                expected -= 0 if k == 0 else torch.log(p if word in caption else 1 - p) / 2
+    assert_close(reader.loss(tokens, x, s), expected, rtol=1e-6, atol=1e-6, check_dtype=False)
+    assert_close(reader.loss(tokens, 3 * x, s), reader.loss(tokens, x, s))
+    assert_close(reader.loss(tokens, x), reader.loss(tokens, x, x) / 2)
+
+
+def test_words_are_told_from_image_and_sentence_where_the_matching_model_is_asked_to():
+    plain, asked, given = matcher(), matcher(lambda_said=0.5).requires_grad_(True), batch()
+    assert plain.word_reader is None and not any("word_reader" in name for name in plain.state_dict())
+    assert list(plain.training_losses(given, torch.Generator())) == ["words", "sentence"]
+    found = asked.training_losses(given, torch.Generator())
+    seen, text = asked.encode_image(given.images[-1]), asked.encode_text(given.tokens)
+    assert_close(found["said"], 0.5 * asked.word_reader.loss(given.tokens, seen.image, text.sentence))
+    found["said"].backward()
+    for part in (asked.image_encoder.image_head.weight, asked.text_encoder.embedding.weight):
+        assert part.grad.abs().sum() > 0
+    assert asked.image_encoder.region_head.weight.grad is None, "whole images are read, not regions"
+    with pytest.raises(UserError, match="lambda_said -1 is negative"):
+        MatcherConfig(lambda_said=-1)
+
+
 # ---------------------------------------------------------------- a matching model that is not pleased by small changes
 
 
@@ -296,7 +331,8 @@ def test_it_is_perturbed_in_the_last_third_of_its_training(monkeypatch):
 
 
 def test_one_that_is_trained_so_is_another_model_and_is_read_again(tiny_scenes, tmp_path):
-    dataset, settings = load(tiny_scenes), {"residual": True, "falsified": True, "perturbation": 2.0}
+    dataset = load(tiny_scenes)
+    settings = {"residual": True, "falsified": True, "perturbation": 2.0, "lambda_said": 0.2}
     made = encoders.trained("damsm", dataset, tmp_path / "m", PROFILES["smoke"], settings=settings)
     again = encoders.trained("damsm", dataset, tmp_path / "m", PROFILES["smoke"], settings=settings)
     assert made.config == again.config and made.config.perturbation == 2.0 and made.falsifies
