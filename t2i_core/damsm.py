@@ -33,8 +33,8 @@ class MatcherConfig:
     ``perturbation`` is the largest Euclidean norm of a change to each training image that raises its sentence loss
     most: a model that withstands such changes is not pleased by patterns nobody sees, and a thing must look like one.
     It is asked to in the last third of its training: it reads better if it has first learned to read (`WITHSTANDS`).
-    ``lambda_said`` weighs a term that reads the words of the caption off the image and off the sentence, each word for
-    itself (`word_reader`); 0 is none.
+    ``lambda_said`` weighs a term that reads the names and colours of the caption off the image and off the sentence,
+    each word for itself (`word_reader`); 0 is none.
     """
 
     text_dim: int = 64
@@ -53,6 +53,8 @@ class MatcherConfig:
     def __post_init__(self):
         if self.lambda_said < 0:
             raise UserError(f"lambda_said {self.lambda_said} is negative: choose 0 (none) or more")
+        if self.lambda_said and not self.falsified:
+            raise UserError("lambda_said is for the words that are falsified: choose falsified=True as well")
         if self.perturbation < 0:
             raise UserError(f"perturbation {self.perturbation} is negative: choose 0 (none) or more")
 
@@ -106,7 +108,7 @@ class DAMSM(RegionMatcher):
         seen = self.encode_image(images)
         losses = self.compared(seen, text, batch.class_ids, false=false)
         if self.word_reader is not None:
-            said = self.word_reader.loss(batch.tokens, seen.image, text.sentence)
+            said = self.word_reader.loss(batch.tokens, batch.falsified.words, seen.image, text.sentence)
             losses["said"] = self.config.lambda_said * said
         return losses
 

@@ -25,11 +25,12 @@ WAYS = (*(f"another {kind}" for kind in KINDS), *(f"{kind}s exchanged" for kind 
 class Falsified(NamedTuple):
     """tokens: K x B captions, those of the first of the `WAYS`, then those of the second, ... possible (K, B): False
     where a caption says nothing that can be falsified so, and stands as it was. chosen (B,): one way for each caption,
-    at random among the possible."""
+    at random among the possible. words (n,): the tokens of all `KINDS`."""
 
     tokens: Tokens
     possible: Tensor
     chosen: Tensor
+    words: Tensor
 
     def to(self, device: torch.device | str) -> Falsified:
         return Falsified(*(part.to(device) for part in self))
@@ -66,7 +67,7 @@ class Falsifier:
         every, possible = (torch.stack(parts) for parts in zip(*found, strict=True))
         chosen = _random_true(possible.T, draw)[:, 0]
         every = self._with_articles(every.flatten(0, 1), ids.repeat(len(found), 1))
-        return Falsified(Tokens(every, tokens.lengths.repeat(len(found))), possible, chosen)
+        return Falsified(Tokens(every, tokens.lengths.repeat(len(found))), possible, chosen, torch.cat(self._kinds))
 
     def _with_articles(self, ids: Tensor, were: Tensor) -> Tensor:
         """a or an as the word asks for that was put after it: else "an red" gave a false caption away."""

@@ -1,4 +1,4 @@
-"""Which words does the caption say? Read off the image and off the sentence, by one layer for both.
+"""Which names and colours does the caption say? Read off the image and off the sentence, by one layer for both.
 
 DAMSM's contrast asks an image to find its caption among those of the batch, and colours and setting nearly always
 settle that. Two names that it does not need (kite, balloon) may become one: both encoders lose what tells them apart,
@@ -29,16 +29,19 @@ class WordReader(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.layer(SHARPNESS * F.normalize(x, dim=1))
 
-    def loss(self, tokens: Tokens, *vectors: Tensor) -> Tensor:
-        """L_said: the sum over ``vectors``, each (B, D), and over words w of the cross-entropy
-        -y_w log p_w - (1 - y_w) log(1 - p_w), p the odds of :meth:`forward` as probabilities; y_w = 1 where the
-        caption says w, anywhere and as often as it likes. Mean over the batch.
+    def loss(self, tokens: Tokens, words: Tensor, *vectors: Tensor) -> Tensor:
+        """L_said: the sum over ``vectors``, each (B, D), and over ``words`` (n,), some of the tokens, of the
+        cross-entropy -y_w log p_w - (1 - y_w) log(1 - p_w), p the odds of :meth:`forward` as probabilities; y_w = 1
+        where the caption says w, anywhere and as often as it likes. Mean over the batch.
+
+        Words that no picture can tell, such as those of the wording, are better left out: they would take the
+        sentence's length, and leave none for the order of its words.
 
         Source: ours; words of captions as labels of images after Joulin et al. 2016, "Learning visual features from
         large weakly supervised data".
         """
         said = torch.zeros(len(tokens.ids), self.layer.out_features, device=tokens.ids.device)
-        said.scatter_(1, tokens.ids, 1.0)
-        odds = torch.cat([self(x).float() for x in vectors])[:, 1:]  # token 0 is padding, which nobody says
-        errors = F.binary_cross_entropy_with_logits(odds, said[:, 1:].repeat(len(vectors), 1), reduction="none")
+        said = said.scatter_(1, tokens.ids, 1.0)[:, words].repeat(len(vectors), 1)
+        odds = torch.cat([self(x).float() for x in vectors])[:, words]
+        errors = F.binary_cross_entropy_with_logits(odds, said, reduction="none")
         return len(vectors) * errors.sum(1).mean()

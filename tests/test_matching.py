@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
-from tiny import CAPTIONS, RESOLUTIONS, batch, matcher, randn
+from tiny import CAPTIONS, RESOLUTIONS, batch, false_captions, matcher, randn
 from torch import Tensor
 from torch.autograd import gradcheck
 from torch.testing import assert_close
@@ -264,32 +265,37 @@ def test_the_published_image_encoder_is_read_from_its_file_and_kept_with_what_wa
 def test_what_is_said_against_a_loop_over_words():
     vocabulary = Vocabulary.build(["red dog", "blue dog a a"])
     tokens, x, s = vocabulary.tokenize(["red dog", "blue dog a a"]), randn(2, 6), randn(2, 6)
-    reader = WordReader(6, len(vocabulary)).double()
-    expected = 0.0
+    reader, asked = WordReader(6, len(vocabulary)).double(), ("a", "blue", "dog")
+    words, expected = torch.tensor([vocabulary.index[word] for word in asked]), 0.0
     for vectors in (x, s):
         for vector, caption in zip(vectors, (("red", "dog"), ("blue", "dog", "a")), strict=True):
-            for k, word in enumerate(vocabulary.words):
+            for word, k in zip(asked, words.tolist(), strict=True):
                 odds = reader.layer.weight[k] @ (16 * vector / vector.norm()) + reader.layer.bias[k]
                 p = 1 / (1 + torch.exp(-odds))
-                expected -= 0 if k == 0 else torch.log(p if word in caption else 1 - p) / 2
-    assert_close(reader.loss(tokens, x, s), expected, rtol=1e-6, atol=1e-6, check_dtype=False)
-    assert_close(reader.loss(tokens, 3 * x, s), reader.loss(tokens, x, s))
-    assert_close(reader.loss(tokens, x), reader.loss(tokens, x, x) / 2)
+                expected -= torch.log(p if word in caption else 1 - p) / 2
+    assert_close(reader.loss(tokens, words, x, s), expected, rtol=1e-6, atol=1e-6, check_dtype=False)
+    assert_close(reader.loss(tokens, words, 3 * x, s), reader.loss(tokens, words, x, s))
+    assert_close(reader.loss(tokens, words, x), reader.loss(tokens, words, x, x) / 2)
 
 
 def test_words_are_told_from_image_and_sentence_where_the_matching_model_is_asked_to():
-    plain, asked, given = matcher(), matcher(lambda_said=0.5).requires_grad_(True), batch()
+    plain, asked = matcher(), matcher(falsified=True, lambda_said=0.5).requires_grad_(True)
+    false = false_captions()
+    given = replace(batch(), falsified=false)
     assert plain.word_reader is None and not any("word_reader" in name for name in plain.state_dict())
     assert list(plain.training_losses(given, torch.Generator())) == ["words", "sentence"]
     found = asked.training_losses(given, torch.Generator())
     seen, text = asked.encode_image(given.images[-1]), asked.encode_text(given.tokens)
-    assert_close(found["said"], 0.5 * asked.word_reader.loss(given.tokens, seen.image, text.sentence))
+    assert_close(found["said"], 0.5 * asked.word_reader.loss(given.tokens, false.words, seen.image, text.sentence))
     found["said"].backward()
     for part in (asked.image_encoder.image_head.weight, asked.text_encoder.embedding.weight):
         assert part.grad.abs().sum() > 0
     assert asked.image_encoder.region_head.weight.grad is None, "whole images are read, not regions"
+    assert asked.word_reader.layer.weight.grad.abs().sum(1).nonzero().flatten().tolist() == sorted(false.words.tolist())
     with pytest.raises(UserError, match="lambda_said -1 is negative"):
         MatcherConfig(lambda_said=-1)
+    with pytest.raises(UserError, match="choose falsified=True as well"):
+        MatcherConfig(lambda_said=1)
 
 
 # ---------------------------------------------------------------- a matching model that is not pleased by small changes

@@ -122,7 +122,8 @@ def false_captions() -> Falsified:
     """`CAPTIONS` made false: in a first way none of them, in a second all but the one that is a single word."""
     captions = ("a small blue house stands on the left", "dog", "the red house", "a blue dog on the left")
     possible = torch.tensor([[False] * 4, [True, False, True, True]])
-    return Falsified(VOCABULARY.tokenize([*CAPTIONS, *captions]), possible, torch.tensor([1, 0, 1, 1]))
+    words = torch.tensor([VOCABULARY.index[word] for word in ("house", "dog", "red", "blue")])
+    return Falsified(VOCABULARY.tokenize([*CAPTIONS, *captions]), possible, torch.tensor([1, 0, 1, 1]), words)
 
 
 def noise(count: int, seed: int = 3) -> torch.Tensor:
