@@ -16,8 +16,9 @@ from t2i_core.captions import Tokens, Vocabulary
 from t2i_core.config import Profile, UserError
 from t2i_core.data import Batch
 from t2i_core.image_encoder import ImageEncoder, InceptionEncoder, Regions, inception_file
-from t2i_core.matcher import RegionMatcher, pretrain
+from t2i_core.matcher import RegionMatcher
 from t2i_core.matching import FalseSentences
+from t2i_core.pretraining import pretrain
 from t2i_core.text_encoder import Text, TextEncoder
 from t2i_core.word_reader import WordReader
 

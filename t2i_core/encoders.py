@@ -16,7 +16,8 @@ from t2i_core.config import Profile, UserError, nearest
 from t2i_core.damsm import DAMSM
 from t2i_core.data import CaptionDataset
 from t2i_core.itm import ITM
-from t2i_core.matcher import Matcher, pretrain, read_facts
+from t2i_core.matcher import Matcher, read_facts
+from t2i_core.pretraining import pretrain
 
 KINDS: dict[str, type[Matcher]] = {"damsm": DAMSM, "clip": CLIP, "clip-resnet": ResNetCLIP, "itm": ITM}
 

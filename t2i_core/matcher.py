@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,15 +15,12 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
 from t2i_core.captions import Tokens, Vocabulary
-from t2i_core.config import Profile, UserError, atomic_write, nearest, write_json
-from t2i_core.data import Batch, BatchStream, CaptionDataset, random_generator
+from t2i_core.config import Profile, UserError, atomic_write, write_json
+from t2i_core.data import Batch, CaptionDataset
 from t2i_core.falsify import Falsified
 from t2i_core.image_encoder import Regions
 from t2i_core.matching import FalseSentences, sentence_loss, word_loss
-from t2i_core.process import flushed_denormals
 from t2i_core.text_encoder import Text
-
-PERTURBING = 3000  # what a random generator is for: see `data.random_generator`
 
 
 class Matcher(nn.Module):
@@ -209,77 +205,3 @@ def read_weights(path: str | Path, vocabulary: Vocabulary, modules: dict[str, nn
             module.load_state_dict(chosen)
     except RuntimeError as error:
         raise UserError(f"{path} holds other layers than the configuration beside it: {error}") from error
-
-
-def pretrain(
-    cls: type[Matcher],
-    dataset: CaptionDataset,
-    out: str | Path,
-    profile: Profile,
-    seed: int = 0,
-    steps: int | None = None,
-    learning_rate: float | None = None,
-    config: Any = None,
-    precision: str = "fp32",
-    progress=None,
-    **parts: Matcher,
-) -> Matcher:
-    """Train a matching model on a split and save it to ``out``; a folder that holds this very training is loaded.
-
-    One-cycle schedule, gradients clipped. ``progress(steps)`` gives an iterable of steps that shows how far it is;
-    ``parts`` are trained models that this one is built on; ``precision`` "bf16" is autocast's.
-    Raises a UserError where the folder holds another training, FloatingPointError where a loss became non-finite.
-    """
-    out = Path(out)
-    steps = steps or cls.steps(profile)
-    learning_rate = learning_rate or cls.rate(profile)
-    nearest(precision, ("fp32", "bf16"), "precision")
-    config = config or cls.Config.of(profile)
-    vocabulary = next((part.vocabulary for part in parts.values()), None) or dataset.vocabulary(profile.max_words)
-    asked = {
-        "kind": cls.kind,
-        "config": json.loads(json.dumps(dataclasses.asdict(config))),
-        "seed": seed,
-        "steps": steps,
-        "batch_size": profile.matcher_batch,
-        "learning_rate": learning_rate,
-        "vocabulary": vocabulary.hash,
-        "data": dataset.manifest["name"],
-        "images": len(dataset),
-    }
-    asked |= {"precision": precision} if precision != "fp32" else {}  # as it was before there was a choice
-    if (out / "matcher.json").exists():
-        found = read_facts(out / "matcher.json")
-        if all(found.get(key) == value for key, value in asked.items()):
-            return cls.load(out).to(dataset.device)
-        raise UserError(f"{out} holds a matching model of another configuration: choose another folder or remove it")
-    started = time.perf_counter()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = cls(config, vocabulary, **parts)
-    model.begin()
-    model.to(dataset.device).train()
-    optimiser = cls.optimiser(model, learning_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps + 1, pct_start=0.1)
-    stream = BatchStream(dataset, vocabulary, profile.matcher_batch, seed, falsify=model.falsifies)
-    history: dict[str, list[Tensor]] = {}
-    halved = torch.autocast(dataset.device.type, torch.bfloat16, enabled=precision == "bf16")
-    with flushed_denormals():
-        for step in progress(range(steps)) if progress else range(steps):
-            batch, draw = stream.at(step), random_generator(seed, step, purpose=PERTURBING)
-            with halved:
-                losses = model.training_losses(batch, draw, step / steps)
-            optimiser.zero_grad(set_to_none=True)
-            sum(losses.values()).backward()
-            nn.utils.clip_grad_norm_(model.parameters(), cls.clip_gradient)
-            optimiser.step()
-            schedule.step()
-            for name, loss in losses.items():
-                history.setdefault(name, []).append(loss.detach())
-    log = {name: torch.stack(values).tolist() for name, values in history.items()}
-    for name, values in log.items():
-        if not torch.tensor(values).isfinite().all():
-            raise FloatingPointError(f"the {cls.title}'s {name} loss became non-finite: lower the learning rate")
-    facts = {key: value for key, value in asked.items() if key not in ("kind", "config")}
-    model.freeze().save(out, **facts, train_seconds=time.perf_counter() - started, log=log)
-    return model

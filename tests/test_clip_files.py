@@ -21,7 +21,7 @@ from t2i_core.clip_tokens import BytePairs, Ends
 from t2i_core.config import UserError, profile
 from t2i_core.damsm import DAMSM
 from t2i_core.data import BatchStream, load
-from t2i_core.matcher import pretrain
+from t2i_core.pretraining import pretrain
 from t2i_core.train import train
 from t2i_core.workbench import open_workbench
 

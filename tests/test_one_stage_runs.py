@@ -15,7 +15,7 @@ from t2i_core import encoders
 from t2i_core.clip import CLIP
 from t2i_core.config import RunConfig, profile
 from t2i_core.data import load
-from t2i_core.matcher import pretrain
+from t2i_core.pretraining import pretrain
 from t2i_core.process import make_accelerator
 from t2i_core.runs import Run
 from t2i_core.train import Loop, train

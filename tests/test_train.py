@@ -17,7 +17,7 @@ from PIL import Image
 from short_runs import assert_same_bits, checkpoint, config, tensors, trained
 from torch import nn
 
-from t2i_core import systems
+from t2i_core import pretraining, systems
 from t2i_core import train as training
 from t2i_core.captions import Vocabulary
 from t2i_core.config import PROFILES, RunConfig, UserError, profile
@@ -423,6 +423,44 @@ def test_a_matching_model_that_diverges_is_not_saved(tiny_scenes, tmp_path):
     with pytest.raises(FloatingPointError, match="the matching model's (words|sentence) loss became non-finite"):
         train_matcher(load(tiny_scenes), tmp_path / "m", profile("smoke"), steps=3, learning_rate=1e30)
     assert not (tmp_path / "m").exists()
+
+
+def test_a_matching_model_that_was_interrupted_goes_on_and_ends_the_same(tiny_scenes, tmp_path, monkeypatch, capsys):
+    dataset, p = load(tiny_scenes), profile("smoke")
+    wanted = {"steps": 7, "config": MatcherConfig(text_dim=8, width=8, falsified=True, lambda_said=0.2)}
+    whole = train_matcher(dataset, tmp_path / "whole", p, **wanted)
+    monkeypatch.setattr(pretraining, "CHECKPOINT_EVERY", 2)
+    out = tmp_path / "m"
+
+    def stopped_before(last: int):
+        def steps(numbers):
+            for step in numbers:
+                if step == last:
+                    raise KeyboardInterrupt
+                yield step
+
+        return steps
+
+    for last in (3, 6):  # behind them lie checkpoints after 2 and after 4 steps; the third training goes on from 6
+        with pytest.raises(KeyboardInterrupt):
+            train_matcher(dataset, out, p, progress=stopped_before(last), **wanted)
+        assert [path.name for path in out.iterdir()] == ["checkpoint.pt"]
+    with pytest.raises(UserError, match="holds an unfinished matching model of another configuration"):
+        train_matcher(dataset, out, p, **wanted | {"steps": 8})
+    again = train_matcher(dataset, out, p, **wanted)
+    assert_same_bits(tensors(whole.state_dict()), tensors(again.state_dict()))
+    logs = [json.loads((folder / "matcher.json").read_text())["log"] for folder in (tmp_path / "whole", out)]
+    assert logs[0] == logs[1] and len(logs[0]["said"]) == 7
+    assert not (out / "checkpoint.pt").exists()
+    said = capsys.readouterr().out
+    assert "going on from step 2 of 7" in said and "going on from step 6 of 7" in said
+
+
+def test_what_diverged_is_not_gone_on_with(tiny_scenes, tmp_path, monkeypatch):
+    monkeypatch.setattr(pretraining, "CHECKPOINT_EVERY", 1)
+    with pytest.raises(FloatingPointError, match="loss became non-finite"):
+        train_matcher(load(tiny_scenes), tmp_path / "m", profile("smoke"), steps=5, learning_rate=1e30)
+    assert not list((tmp_path / "m").iterdir())
 
 
 # --------------------------------------------------------------------------------------------------------- progress
