@@ -26,8 +26,8 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 ORDER = (
     "torchvision_ops config process runs captions manifest ownership pictures picture_folder blocks falsify data "
     "attention text_encoder image_encoder clip_tokens ssm "
-    "alr lvr affine shuffle_attention memory matching matcher damsm clip clip_resnet itm encoders "
-    "adversarial systems train metrics "
+    "alr lvr affine shuffle_attention memory matching matcher pretraining word_reader damsm clip clip_resnet itm "
+    "encoders adversarial systems train metrics "
     "evidence claims notebook_links coverage deviations results figures forest comparison_figures failures human "
     "trainers zoo report_figures report_worlds report teaching explore exercises workbench fingerprint notebook_worker "
     "notebook_jobs notebook_plan reproduce doctor book cli_prepare cli_evaluate cli"
