@@ -48,6 +48,7 @@ class Falsifier:
                 "the toy worlds with several things do, as toy-scenes"
             )
         self._kinds = [torch.tensor([vocabulary.index[word] for word in sorted(said[kind])]) for kind in KINDS]
+        self._words = torch.cat(self._kinds)
         self._turned = torch.arange(len(vocabulary))
         if all(word in vocabulary for word in SIDES):
             sides = [vocabulary.index[word] for word in SIDES]
@@ -67,7 +68,7 @@ class Falsifier:
         every, possible = (torch.stack(parts) for parts in zip(*found, strict=True))
         chosen = _random_true(possible.T, draw)[:, 0]
         every = self._with_articles(every.flatten(0, 1), ids.repeat(len(found), 1))
-        return Falsified(Tokens(every, tokens.lengths.repeat(len(found))), possible, chosen, torch.cat(self._kinds))
+        return Falsified(Tokens(every, tokens.lengths.repeat(len(found))), possible, chosen, self._words)
 
     def _with_articles(self, ids: Tensor, were: Tensor) -> Tensor:
         """a or an as the word asks for that was put after it: else "an red" gave a false caption away."""

@@ -122,14 +122,14 @@ class _Training:
     def log(self) -> dict[str, list[float]]:
         """The losses of every step; FloatingPointError where one is not finite, and then nothing is left to go on
         from."""
-        log = {name: torch.stack(values).tolist() for name, values in self.history.items()}
+        log = {name: torch.stack(values) for name, values in self.history.items()}
         for name, values in log.items():
-            if not torch.tensor(values).isfinite().all():
+            if not values.isfinite().all():
                 self.checkpoint.unlink(missing_ok=True)
                 raise FloatingPointError(
                     f"the {self.model.title}'s {name} loss became non-finite: lower the learning rate"
                 )
-        return log
+        return {name: values.tolist() for name, values in log.items()}
 
     def _save(self) -> None:
         state = {
