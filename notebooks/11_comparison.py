@@ -244,8 +244,9 @@ teaching.picture_rows(rows, captions, width=1.1)
 # And after longer trainings? The package ships one of each system. **These weights are loaded, not trained here**
 # (`make zoo` trains them anew), and every number from section 4 on is of the trainings above, not of these. Ten of them
 # have the same number of steps. DM-GAN was trained to do as it is told, by a recipe of its own
-# ([`zoo.RECIPES`](../t2i_core/zoo.py)): more steps and pictures, wider networks, the published weight of the matching loss,
-# and captions made false in one respect as counter-examples (the variant `falsified`, which is ours):
+# ([`zoo.RECIPES`](../t2i_core/zoo.py)): more steps and pictures, wider networks, another weight of the matching loss,
+# captions made false in one respect as counter-examples (the variant `falsified`), and a matching model that must tell
+# every name and colour. The last two are ours, and notebook [01](01_captions_and_matching.ipynb) ends with them:
 
 # %%
 shipped = {name: zoo.run(system) for name, (system, _) in shown.items()}
@@ -273,8 +274,8 @@ pd.DataFrame(told).T.style.format(numbers)
 # *setting*, *SOA-I*, *colour* and *place* are shares of captions, or of the things they name, that the inspector finds as
 # said. Settings are right nearly always. Of the ten that were trained alike, AttnGAN and ALR-GAN draw every second thing
 # and two colours in five; the others find a body in one case of four, a colour in one of ten. What comes last is the place,
-# and it comes: DM-GAN's recipe brings things to where the caption puts them. One training each: a picture of what to
-# expect, and no comparison.
+# and it comes: DM-GAN's recipe draws nearly all things and colours, and most things where the caption puts them. One
+# training each: a picture of what to expect, and no comparison.
 #
 # ## 4. Numbers, caption by caption
 #

@@ -444,7 +444,9 @@ print("left and right of one thing are one sentence to:", ", ".join(deaf) or "no
 # picture's own caption made false, left and right exchanged among other ways ([`falsify`](../t2i_core/falsify.py), section
 # 12 of [01](01_captions_and_matching.ipynb)), and so did its discriminators. That is ours, in none of the papers, and no
 # merit of DM-GAN's: AttnGAN has the same variant, `falsified`. And one house and one car are no proof for all things: the
-# line above has the share of all relations in test captions, and a picture that lacks one of the two fails there.
+# line above has the share of all relations in test captions, and a picture that lacks one of the two fails there. (That it
+# lacks one seldom has another reason, also told in section 12 of [01](01_captions_and_matching.ipynb): its matching model
+# has to tell every name and colour.)
 #
 # ## Takeaways
 #
