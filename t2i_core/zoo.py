@@ -150,6 +150,7 @@ def build(
             raise UserError(f"{asked} must be at least 1, not {number}")
     chosen = [nearest(name, systems.available(), "system") for name in names or systems.available()]
     processor, wanted = make_accelerator(device).device, []
+    commit = results.commit()  # of the code that trains; later, what was packed already would count as changes
     for name in chosen:
         recipe = RECIPES.get(name, Recipe())
         p = recipe.profile(profile_name, matcher_steps)
@@ -167,7 +168,8 @@ def build(
     train_side_by_side(missing, device, jobs if processor.type == "cpu" else 1)
     made = f"t2i zoo --world {world} --profile {profile_name} --seed {seed}"
     made += f" --matcher-steps {matcher_steps}" if matcher_steps else ""
-    return [pack(Run(r.folder), f"{made}{_steps(r)} --systems {r.config.system}", folder, device) for r in wanted]
+    commands = [f"{made}{_steps(r)} --systems {r.config.system}" for r in wanted]
+    return [pack(Run(r.folder), told, commit, folder, device) for r, told in zip(wanted, commands, strict=True)]
 
 
 def _steps(request: Request) -> str:
@@ -200,7 +202,9 @@ def planned(name: str, world: str, profile_name: str, data: str | Path, steps: i
     )
 
 
-def pack(trained: Run, command: str, folder: str | Path | None = None, device: str = "auto") -> Path:
+def pack(
+    trained: Run, command: str, commit: str | None, folder: str | Path | None = None, device: str = "auto"
+) -> Path:
     """Measure a finished run, and copy what drawing needs into the zoo, its weights in half precision.
 
     The packed run is measured as well: provenance.json has how far half precision moves each of `CHECKED`.
@@ -224,7 +228,7 @@ def pack(trained: Run, command: str, folder: str | Path | None = None, device: s
         place / "provenance.json",
         {
             "command": command,
-            "commit": results.commit(),
+            "commit": commit,
             "device": trained.summary["device"],
             "train_seconds": trained.summary["train_seconds"],
             "bytes": len(data),

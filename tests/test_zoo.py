@@ -22,7 +22,7 @@ CAPTIONS = ["a small red house on the left", "a blue boat at the beach"]
 def packed(tiny_run, tmp_path_factory):
     """(the zoo's folder, the trained run, its packed copy)"""
     folder = tmp_path_factory.mktemp("zoo")
-    place = zoo.pack(Run(tiny_run), "the command", folder, device="cpu")
+    place = zoo.pack(Run(tiny_run), "the command", "the commit", folder, device="cpu")
     return folder, Run(tiny_run), Run(place)
 
 
@@ -39,6 +39,7 @@ def test_it_says_where_it_comes_from(packed):
     told = json.loads((small.folder / "provenance.json").read_text())
     data = (small.folder / "weights.safetensors").read_bytes()
     assert told["sha256"] == hashlib.sha256(data).hexdigest() and told["bytes"] == len(data)
+    assert told["commit"] == "the commit"
     assert told["command"] == "the command" and told["train_seconds"] == trained.summary["train_seconds"]
     change = told["half_precision"]["fid"]
     assert change["before"] == trained.metrics["fid"]["value"] == small.metrics["fid"]["value"]
