@@ -687,14 +687,13 @@ SIX = ("balloon", "kite", "bird", "plane", "boat", "house")
 
 def moved(reader):
     """1 - cos between sentences with a name and with another in its place, mean over captions: (names, names)."""
-    table = torch.zeros(len(SIX), len(SIX))
-    for i, name in enumerate(SIX):
+    rows = []
+    for name in SIX:
         told = [caption for caption in chosen if name in caption.split()]
-        s = reader.encode_text(told).sentence
-        for j, other in enumerate(SIX):
-            changed = reader.encode_text([re.sub(rf"\b{name}\b", other, caption) for caption in told]).sentence
-            table[i, j] = (1 - F.cosine_similarity(s, changed)).mean()
-    return table
+        changed = [re.sub(rf"\b{name}\b", other, caption) for other in SIX for caption in told]
+        s = reader.encode_text(changed).sentence.unflatten(0, (len(SIX), len(told)))
+        rows.append(1 - F.cosine_similarity(s[SIX.index(name)], s, dim=2).mean(1))
+    return torch.stack(rows)
 
 
 tables = {f"{title} matching model": moved(reader) for title, reader in shipped.items()}
@@ -714,15 +713,14 @@ teaching.matrices(tables, SIX, SIX, limits=(0, 0.5))
 # each name and colour for itself off the picture's vector, and the same layer off the sentence's. With $y_w = 1$ where
 # the caption says $w$, and $p_w$ what is read, averaged over the batch,
 #
-# $$L_{said} = -\sum_{x \in \{\bar v, \bar e\}} \sum_w y_w \ln p_w(x) + (1 - y_w) \ln (1 - p_w(x)).$$
+# $$L_{said} = -\sum_{x \in \{\bar v, \bar e\}} \sum_w \big[ y_w \ln p_w(x) + (1 - y_w) \ln (1 - p_w(x)) \big].$$
 #
 # Other words of the batch cannot settle this. Here is what it reads off three test pictures, without any caption:
 
 # %%
 reader = shipped["DM-GAN's"]
 three = [i for i in range(count) if len(test.truth[i]["parts"]) == 2][:3]
-words = [*sorted({p["name"] for t in test.truth for p in t["parts"]})]
-words += sorted({p["color"] for t in test.truth for p in t["parts"]})
+words = [*sorted(test.said("name")), *sorted(test.said("color"))]
 columns = [reader.vocabulary.index[word] for word in words]
 pictures = test.images(three)
 read = reader.word_reader(reader.encode_image(pictures).image)[:, columns].sigmoid()
