@@ -30,7 +30,7 @@ class MatcherConfig:
     """gamma1, 2, 3 are DAMSM's (attention over regions, over words, contrast between captions).
 
     The last four are ours: they make it a better teacher of a generator. ``residual`` makes the image encoder deeper.
-    With ``falsified``, an image has to tell its caption from five more that are false in one respect (`falsify`).
+    With ``falsified``, an image has to tell its caption from six more that are false in one respect (`falsify`).
     ``perturbation`` is the largest Euclidean norm of a change to each training image that raises its sentence loss
     most: a model that withstands such changes is not pleased by patterns nobody sees, and a thing must look like one.
     It is asked to in the last third of its training: it reads better if it has first learned to read (`WITHSTANDS`).

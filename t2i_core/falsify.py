@@ -19,7 +19,15 @@ from t2i_core.config import UserError
 KINDS = ("name", "color")  # of words that are replaced by another one of their kind, or exchanged
 SIDES = ("left", "right")  # words that are exchanged for one another throughout
 ARTICLES = ("a", "an")  # before a consonant, before a vowel
-WAYS = (*(f"another {kind}" for kind in KINDS), *(f"{kind}s exchanged" for kind in KINDS), "sides exchanged")
+WAYS = (
+    *(f"another {kind}" for kind in KINDS),
+    *(f"{kind}s exchanged" for kind in KINDS),
+    "sides exchanged",
+    "another place",
+)
+PLACES = (("on the left", "at the left"), ("in the middle", "in the center", "at the center"),
+          ("on the right", "at the right"))  # fmt: skip
+WITH_SIDE = ("on the left", "on the right")  # phrases that "side" may follow
 
 
 class Falsified(NamedTuple):
@@ -53,6 +61,7 @@ class Falsifier:
         if all(word in vocabulary for word in SIDES):
             sides = [vocabulary.index[word] for word in SIDES]
             self._turned[sides] = torch.tensor(sides[::-1])
+        self._places = Places(vocabulary)
         self._articles = None
         if all(word in vocabulary for word in ARTICLES):
             by_vowel = [vocabulary.index[ARTICLES[word[:1] in "aeiou"]] for word in vocabulary.words]
@@ -64,7 +73,7 @@ class Falsifier:
         turned = self._turned[ids]
         found = [another(ids, kind, draw) for kind in self._kinds]
         found += [exchanged(ids, kind, draw) for kind in self._kinds]
-        found += [(turned, (turned != ids).any(1))]
+        found += [(turned, (turned != ids).any(1)), self._places.another(ids, draw)]
         every, possible = (torch.stack(parts) for parts in zip(*found, strict=True))
         chosen = _random_true(possible.T, draw)[:, 0]
         every = self._with_articles(every.flatten(0, 1), ids.repeat(len(found), 1))
@@ -77,6 +86,40 @@ class Falsifier:
         asked, articles = self._articles
         moved = (ids != were)[:, 1:] & torch.isin(ids[:, :-1], articles)
         return torch.cat([torch.where(moved, asked[ids[:, 1:]], ids[:, :-1]), ids[:, -1:]], 1)
+
+
+class Places:
+    """The phrases of three words that say where a thing is, as far as a vocabulary has them.
+
+    Sides alone would not do: a matching model that is only asked to tell left from right learns little of the middle.
+    """
+
+    def __init__(self, vocabulary: Vocabulary):
+        known = [(phrase, place) for place, phrases in enumerate(PLACES) for phrase in phrases]
+        known = [(phrase, place) for phrase, place in known if all(word in vocabulary for word in phrase.split())]
+        ids = [[vocabulary.index[word] for word in phrase.split()] for phrase, _ in known]
+        place = torch.tensor([place for _, place in known], dtype=torch.long)
+        self._phrases = torch.tensor(ids, dtype=torch.long).view(-1, 3)
+        self._elsewhere = place[:, None] != place  # (n, n): phrases of two different places
+        self._with_side = torch.tensor([phrase in WITH_SIDE for phrase, _ in known], dtype=torch.bool)
+        self._side = vocabulary.index.get("side", -1)
+
+    def another(self, ids: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+        """One of each caption's places, chosen at random, becomes another: "on the left" perhaps "in the middle".
+
+        ids (B, T) -> ids (B, T), and (B,) where a place was said. "left of" says none.
+        """
+        if ids.shape[1] < 3 or not len(self._phrases):
+            return ids, torch.zeros(len(ids), dtype=torch.bool)
+        said = (ids.unfold(1, 3, 1)[:, :, None] == self._phrases).all(3)  # (B, T - 2, n)
+        allowed = (said[..., None] & self._elsewhere).any(2)
+        before_side = torch.cat([ids[:, 3:], ids.new_zeros(len(ids), 1)], 1) == self._side
+        allowed &= self._with_side | ~before_side[..., None]
+        where = _random_true(allowed.any(2), draw)
+        which = _random_true(allowed[torch.arange(len(ids)), where[:, 0]], draw)[:, 0]
+        possible = allowed.any(2).any(1)
+        changed = ids.scatter(1, where + torch.arange(3), self._phrases[which])
+        return torch.where(possible[:, None], changed, ids), possible
 
 
 def another(ids: Tensor, kind: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:

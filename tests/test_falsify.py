@@ -10,7 +10,7 @@ import torch
 from t2i_core.captions import Vocabulary
 from t2i_core.config import UserError
 from t2i_core.data import BatchStream, load, random_generator
-from t2i_core.falsify import KINDS, WAYS, Falsifier, another, exchanged
+from t2i_core.falsify import KINDS, PLACES, WAYS, Falsifier, Places, another, exchanged
 
 CAPTIONS = (
     "a red dog left of a blue house",
@@ -46,8 +46,9 @@ def test_what_is_possible_is_what_the_caption_says():
         "names exchanged": [True, True, False, False, False],  # of two trees there is nothing to exchange
         "colors exchanged": [True, False, False, True, False],
         "sides exchanged": [True, False, False, True, False],
+        "another place": [False, False, False, True, False],  # "left of" is a relation
     }
-    assert found.tokens.lengths.tolist() == VOCABULARY.tokenize(CAPTIONS).lengths.repeat(5).tolist()
+    assert found.tokens.lengths.tolist() == VOCABULARY.tokenize(CAPTIONS).lengths.repeat(len(WAYS)).tolist()
     original = VOCABULARY.tokenize(CAPTIONS).ids
     for way, possible in zip(ids, found.possible, strict=True):
         assert ((way != original).any(1) == possible).all()
@@ -102,6 +103,47 @@ def test_of_three_things_any_two_change_places():
     seen = {tuple(exchanged(ids, ids[0], random_generator(seed))[0][0].tolist()) for seed in range(40)}
     d, h, t = ids[0].tolist()
     assert seen == {(h, d, t), (t, h, d), (d, t, h)}
+
+
+def test_a_place_becomes_any_other_place_in_the_words_that_captions_have_for_it():
+    captions = (
+        "a dog in the middle and a car left of a tree",
+        "on the left side is a house",
+        "at the center and right",
+    )
+    vocabulary = Vocabulary.build([*captions, *(phrase for phrases in PLACES for phrase in phrases)])
+    ids, seen = vocabulary.tokenize(captions).ids, [set(), set(), set()]
+    for seed in range(80):
+        changed, possible = Places(vocabulary).another(ids, random_generator(seed))
+        assert possible.all()
+        for caption, found in zip(changed, seen, strict=True):
+            found.add(" ".join(vocabulary.words[i] for i in caption if i))
+    sides = [f"{word} the {side}" for word in ("on", "at") for side in ("left", "right")]
+    assert seen[0] == {f"a dog {place} and a car left of a tree" for place in sides}
+    assert seen[1] == {"on the right side is a house"}, "the middle has no side"
+    assert seen[2] == {f"{place} and right" for place in sides}
+
+
+def test_each_of_several_places_is_made_another():
+    captions = ("on the right a dog and in the middle a car",)
+    vocabulary = Vocabulary.build([*captions, *(phrase for phrases in PLACES for phrase in phrases)])
+    ids, seen = vocabulary.tokenize(captions).ids, set()
+    for seed in range(80):
+        changed, _ = Places(vocabulary).another(ids, random_generator(seed))
+        seen.add(" ".join(vocabulary.words[i] for i in changed[0] if i))
+    rights = {"on the left", "at the left", "in the middle", "in the center", "at the center"}
+    middles = {"on the left", "at the left", "on the right", "at the right"}
+    assert seen == {f"{place} a dog and in the middle a car" for place in rights} | {
+        f"on the right a dog and {place} a car" for place in middles
+    }
+
+
+@pytest.mark.parametrize("captions", [("a dog", "a red car left of a tree"), ("a dog",)])
+def test_where_no_place_is_said_or_known_there_is_no_other(captions):
+    vocabulary = Vocabulary.build(captions)
+    ids = vocabulary.tokenize(captions).ids
+    changed, possible = Places(vocabulary).another(ids, random_generator(0))
+    assert changed.equal(ids) and not possible.any()
 
 
 def test_one_way_is_chosen_among_the_possible():
