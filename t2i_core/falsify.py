@@ -25,8 +25,11 @@ WAYS = (
     "sides exchanged",
     "another place",
 )
-PLACES = (("on the left", "at the left"), ("in the middle", "in the center", "at the center"),
-          ("on the right", "at the right"))  # fmt: skip
+PLACES = (
+    ("on the left", "at the left"),
+    ("in the middle", "in the center", "at the center"),
+    ("on the right", "at the right"),
+)
 WITH_SIDE = ("on the left", "on the right")  # phrases that "side" may follow
 
 
