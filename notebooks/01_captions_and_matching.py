@@ -650,11 +650,11 @@ figures.image_grid(test.images([asked[worst]]), width=2.0)
 # ### What would make it read
 #
 # The reason names the cure, which is ours and in none of the papers: show each picture, beside the captions of its batch,
-# its own caption made false. [`falsify`](../t2i_core/falsify.py) makes it so in five ways: another class or colour for one
-# thing, two classes or two colours exchanged, left and right exchanged. The package ships two matching models of this
-# world, which are **loaded, not trained here**. AttnGAN's was trained as above, for longer. DM-GAN's had the false captions
-# too. (It is larger, saw more pictures, was hardened against small changes of them, and has the loss of the next section,
-# so this is no fair race.)
+# its own caption made false. [`falsify`](../t2i_core/falsify.py) makes it so in six ways: another class, colour or place for
+# one thing, two classes or two colours exchanged, left and right exchanged. The package ships two matching models of this
+# world, which are **loaded, not trained here**. AttnGAN's was trained as above, for longer. DM-GAN's had the false
+# captions too. (It is larger, saw more pictures, was hardened against small changes of them, and has the loss of the next
+# section, so this is no fair race.)
 
 # %%
 shipped = {
@@ -673,8 +673,9 @@ assert not real or relation.low["DM-GAN's"] > relation.high["AttnGAN's"]
 teaching.dots_against(taught, list(shipped), "falsified", at=0.5, says="blind guess")
 
 # %% [markdown]
-# The relation is read now: in the batches of the left one nothing ever asks for it, in each batch of the right one
-# something does. Notebook [13](13_explorer.ipynb) shows what becomes of a generator with such a teacher.
+# The relation is read now, and the place hardly ever misread: in the batches of the left one nothing asks for them, in
+# each batch of the right one something does. Notebook [13](13_explorer.ipynb) shows what becomes of a generator with such
+# a teacher.
 #
 # ### Two words that become one
 #

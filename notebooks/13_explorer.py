@@ -441,12 +441,12 @@ print("left and right of one thing are one sentence to:", ", ".join(deaf) or "no
 # that read with a small CLIP are told less still: left and right of one thing are one sentence to them.)
 #
 # DM-GAN's matching model was trained for just that. Beside the captions of its batch it met, for every picture, the
-# picture's own caption made false, left and right exchanged among other ways ([`falsify`](../t2i_core/falsify.py), section
-# 12 of [01](01_captions_and_matching.ipynb)), and so did its discriminators. That is ours, in none of the papers, and no
-# merit of DM-GAN's: AttnGAN has the same variant, `falsified`. And one house and one car are no proof for all things: the
-# line above has the share of all relations in test captions, and a picture that lacks one of the two fails there. (That it
-# lacks one seldom has another reason, also told in section 12 of [01](01_captions_and_matching.ipynb): its matching model
-# has to tell every name and colour.)
+# picture's own caption made false: left and right exchanged, or another place for one thing, among other ways
+# ([`falsify`](../t2i_core/falsify.py), section 12 of [01](01_captions_and_matching.ipynb)); and so did its discriminators.
+# That is ours, in none of the papers, and no merit of DM-GAN's: AttnGAN has the same variant, `falsified`. And one house
+# and one car are no proof for all things: the line above has the share of all relations in test captions, and a picture
+# that lacks one of the two fails there. (That it lacks one seldom has another reason, also told in section 12 of
+# [01](01_captions_and_matching.ipynb): its matching model has to tell every name and colour.)
 #
 # ## Takeaways
 #
