@@ -275,7 +275,8 @@ pd.DataFrame(told).T.style.format(numbers)
 # said. Settings are right nearly always. Of the ten that were trained alike, AttnGAN and ALR-GAN draw every second thing
 # and two colours in five; the others find a body in one case of four, a colour in one of ten. What comes last is the place,
 # and it comes: DM-GAN's recipe draws nine things in ten, as many in their colour, and as many where the caption puts them.
-# One training each: a picture of what to expect, and no comparison.
+# What is there besides, none of the four counts: look for things that it draws twice. One training each: a picture of what
+# to expect, and no comparison.
 #
 # ## 4. Numbers, caption by caption
 #
