@@ -673,9 +673,9 @@ assert not real or relation.low["DM-GAN's"] > relation.high["AttnGAN's"]
 teaching.dots_against(taught, list(shipped), "falsified", at=0.5, says="blind guess")
 
 # %% [markdown]
-# The relation is read now, and the place hardly ever misread: in the batches of the left one nothing asks for them, in
-# each batch of the right one something does. Notebook [13](13_explorer.ipynb) shows what becomes of a generator with such
-# a teacher.
+# The relation is read now, and the place hardly ever misread: in the batches of the left one little asks for a place and
+# nothing for a relation, in each batch of the right one something does. Notebook [13](13_explorer.ipynb) shows what becomes
+# of a generator with such a teacher.
 #
 # ### Two words that become one
 #

@@ -73,8 +73,8 @@ class Recipe(NamedTuple):
 # One system is trained to draw what it is told as well as two cores can teach it in an evening. Short trainings chose
 # the recipe, and test captions judged them, so what the test captions measure is a little too good. What brought most:
 #   captions made false in one respect, for the matching model and the discriminators: without them "a left of b" and
-#       "b left of a" are one sentence, and a place or a colour is worth little; and as long as only left and right
-#       were exchanged, three in ten of the things that belong in the middle stood on a side;
+#       "b left of a" are one sentence, and a place or a colour is worth little; as long as only left and right were
+#       exchanged, one in three of the things that belong in the middle was not found there;
 #   names and colours that the matching model must tell one by one: without it kite and balloon were one word to it,
 #       boat and house nearly so, and to all that learned from it;
 #   a wide matching model, hardened against perturbations of the pictures: the generator pleases a soft one without
