@@ -25,7 +25,7 @@ WAYS = (
     "sides exchanged",
     "another place",
 )
-PLACES = (
+PLACES = (  # as toy-scenes says them; each row is one place
     ("on the left", "at the left"),
     ("in the middle", "in the center", "at the center"),
     ("on the right", "at the right"),
@@ -110,7 +110,7 @@ class Places:
     def another(self, ids: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
         """One of each caption's places, chosen at random, becomes another: "on the left" perhaps "in the middle".
 
-        ids (B, T) -> ids (B, T), and (B,) where a place was said. "left of" says none.
+        ids (B, T) -> ids (B, T), and (B,) where a place was said and another can be. "left of" says none.
         """
         if ids.shape[1] < 3 or not len(self._phrases):
             return ids, torch.zeros(len(ids), dtype=torch.bool)
@@ -118,9 +118,9 @@ class Places:
         allowed = (said[..., None] & self._elsewhere).any(2)
         before_side = torch.cat([ids[:, 3:], ids.new_zeros(len(ids), 1)], 1) == self._side
         allowed &= self._with_side | ~before_side[..., None]
-        where = _random_true(allowed.any(2), draw)
+        here = allowed.any(2)
+        where, possible = _random_true(here, draw), here.any(1)
         which = _random_true(allowed[torch.arange(len(ids)), where[:, 0]], draw)[:, 0]
-        possible = allowed.any(2).any(1)
         changed = ids.scatter(1, where + torch.arange(3), self._phrases[which])
         return torch.where(possible[:, None], changed, ids), possible
 

@@ -7,10 +7,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from data_prep.toyworld.scene_captions import PLACE_WORDS
 from t2i_core.captions import Vocabulary
 from t2i_core.config import UserError
 from t2i_core.data import BatchStream, load, random_generator
-from t2i_core.falsify import KINDS, PLACES, WAYS, Falsifier, Places, another, exchanged
+from t2i_core.falsify import KINDS, PLACES, WAYS, WITH_SIDE, Falsifier, Places, another, exchanged
 
 CAPTIONS = (
     "a red dog left of a blue house",
@@ -122,6 +123,15 @@ def test_a_place_becomes_any_other_place_in_the_words_that_captions_have_for_it(
     assert seen[0] == {f"a dog {place} and a car left of a tree" for place in sides}
     assert seen[1] == {"on the right side is a house"}, "the middle has no side"
     assert seen[2] == {f"{place} and right" for place in sides}
+
+
+def test_the_places_are_those_that_captions_of_toy_scenes_are_written_with():
+    written = {
+        place: {(f"{before} {word}", after) for before, word, after in phrases}
+        for place, phrases in PLACE_WORDS.items()
+    }
+    assert [{phrase for phrase, _ in found} for found in written.values()] == [set(phrases) for phrases in PLACES]
+    assert {phrase for found in written.values() for phrase, after in found if after == "side"} == set(WITH_SIDE)
 
 
 def test_each_of_several_places_is_made_another():
